@@ -1,0 +1,1 @@
+"""Running methods on development streams, scoring them, and keeping the results."""

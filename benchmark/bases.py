@@ -1,0 +1,99 @@
+"""Where the model before the stream comes from: shipped, given, pretrained elsewhere, or trained here and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from benchmark.arguments import BaseChoice
+from benchmark.pretrain import Recipe, pretrain
+from benchmark.records import BaseInfo, replace_file
+from methods.checkpoints import TINY, checkpoint_bytes, create_classifier, load_checkpoint
+from methods.clip import ClipClassifier
+from scenarios.stream import DevelopmentStream
+
+Progress = Callable[[str, int, int], None]  # what is under way, done, total
+
+
+def load_base(
+    stream: DevelopmentStream, choice: BaseChoice, device: str, progress: Progress
+) -> tuple[ClipClassifier, BaseInfo]:
+    """The base model of a stream, and its description for the record.
+
+    Raises:
+        ValueError: the choice does not fit the stream or cannot be had.
+    """
+    model, name = _find(stream, choice, device, progress)
+    architecture = choice.model or TINY
+    if model.image_size != stream.data[0].test.images.shape[-1]:
+        raise ValueError(
+            f"the base {name} takes {model.image_size} px images, the stream has {stream.data[0].test.images.shape[-1]}: "
+            f"set --image-size {model.image_size}"
+        )
+    sha = hashlib.sha256(checkpoint_bytes(model, architecture)).hexdigest()
+    return model, BaseInfo(name=name, sha256=sha, model=architecture)
+
+
+def _find(
+    stream: DevelopmentStream, choice: BaseChoice, device: str, progress: Progress
+) -> tuple[ClipClassifier, str]:
+    if choice.file is not None:
+        return load_checkpoint(choice.file, stream.prompts, choice.model), choice.file.name
+    if choice.model not in (None, TINY) or choice.pretrained is not None:
+        if choice.pretrained is None:
+            raise ValueError(f"--model {choice.model} needs weights: add --pretrained TAG or --base FILE.safetensors")
+        model = choice.model or TINY
+        return create_classifier(stream.prompts, model, choice.pretrained), f"{model}/{choice.pretrained}"
+    if stream.base is not None and (shipped := shipped_base(stream.base)) is not None:
+        return load_checkpoint(shipped, stream.prompts), stream.base
+    if stream.pretraining is None:
+        raise ValueError(f"scenario {stream.name} has no base of its own: give one with --base FILE.safetensors")
+    _, path = trained_base(stream, Recipe(), device, progress)
+    return load_checkpoint(path, stream.prompts), path.name
+
+
+def shipped_base(name: str) -> Path | None:
+    """Path of a base in the package, or None."""
+    path = Path(str(files("scenarios") / "bases" / name))
+    return path if path.is_file() else None
+
+
+def trained_base(stream: DevelopmentStream, recipe: Recipe, device: str, progress: Progress) -> tuple[str, Path]:
+    """Train a base on the stream's pretraining images, or find it in the cache of earlier trainings.
+
+    The cache is keyed by content: images, prompts and recipe. Returns key and path.
+    """
+    assert stream.pretraining is not None
+    data = stream.pretraining()
+    key = hashlib.sha256(f"{data.digest()} {stream.prompts} {recipe.model_dump_json()}".encode()).hexdigest()[:16]
+    path = cache_folder() / "bases" / f"{stream.name}-{key}.safetensors"
+    if not path.is_file():
+        model = pretrain(data, stream.prompts, recipe, device, lambda done, total: progress("base", done, total))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, checkpoint_bytes(model.cpu(), recipe.model))
+    return key, path
+
+
+def cache_folder() -> Path:
+    """``MDS_BENCH_CACHE``, else ``mds-bench`` in the user's cache folder."""
+    if folder := os.environ.get("MDS_BENCH_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mds-bench"
+
+
+def pick_device(name: str) -> str:
+    """The torch device for ``--device auto|cpu|cuda``.
+
+    Raises:
+        ValueError: cuda was asked for and there is none, or the name is unknown.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device must be auto, cpu or cuda, not {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device is available; use --device cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"

@@ -1,0 +1,161 @@
+"""The command line: argument parsing only. Every command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RESULTS = Path("results")
+
+app = typer.Typer(
+    help="Does a model keep what it could do when it is developed further? A benchmark of model developmental safety.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Method = Annotated[str, typer.Option("--method", "-m", help="name of a method; see: list methods")]
+Scenario = Annotated[str, typer.Option("--scenario", "-s", help="name of a scenario; see: list scenarios")]
+Results = Annotated[Path, typer.Option("--results", help="folder that keeps records and leaderboards")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Data = Annotated[Path | None, typer.Option(help="folder scenario: class-named folders of photos, or a CSV")]
+Target = Annotated[str | None, typer.Option(help="folder scenario: the class to improve")]
+Protected = Annotated[
+    str | None, typer.Option(help="folder scenario: classes to keep, with commas; default: all others")
+]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", help="key=value of the scenario, such as protected_per_class=100")
+]
+Base = Annotated[Path | None, typer.Option(help="start from this .safetensors checkpoint")]
+Model = Annotated[str | None, typer.Option(help="open_clip architecture; default: the small one shipped here")]
+Pretrained = Annotated[str | None, typer.Option(help="open_clip weights for --model, such as laion400m_e31")]
+
+
+@app.command()
+def run(
+    method: Method,
+    scenario: Scenario = "driving-foggy",
+    seeds: Annotated[int | None, typer.Option(help="run seeds 0 to N-1; default: 5")] = None,
+    seed: Annotated[str | None, typer.Option(help="run these seeds, with commas")] = None,
+    device: Device = "auto",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the method, such as lr=0.0002")] = None,
+    results: Results = RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
+    force: Annotated[bool, typer.Option("--force", help="run again what is finished")] = False,
+    data: Data = None,
+    target: Target = None,
+    protected: Protected = None,
+    option: Options = None,
+    base: Base = None,
+    model: Model = None,
+    pretrained: Pretrained = None,
+) -> None:
+    """Develop a base model with a method, score strict preservation, keep records."""
+    from benchmark import arguments, session
+
+    request = session.Request(
+        method=method,
+        scenario=scenario,
+        seeds=arguments.seeds(seeds, seed),
+        options=arguments.scenario_options(scenario, option or [], data, target, protected),
+        settings=arguments.key_values(settings or [], "--set"),
+        device=device,
+        results=results,
+        force=force,
+        base=arguments.BaseChoice(base, model, pretrained),
+    )
+    session.run(request, as_json=as_json, quiet=quiet or as_json)
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(help="methods or scenarios")]) -> None:
+    """Names and one-line descriptions of the methods or the scenarios."""
+    from methods import METHODS
+    from scenarios import SCENARIOS
+
+    tables = {"methods": METHODS, "scenarios": SCENARIOS}
+    if what not in tables:
+        raise ValueError(f"list what? methods or scenarios, not {what!r}")
+    width = max(map(len, tables[what]))
+    for name, (_, description) in tables[what].items():
+        print(f"{name:<{width}}  {description}")
+
+
+@app.command()
+def show(record: Annotated[Path, typer.Argument(help="a record's .json file")]) -> None:
+    """One run: every class before and after, and the verdict."""
+    from rich.console import Console
+
+    from benchmark import leaderboard, records
+
+    leaderboard.print_record(records.read(record), Console())
+
+
+@app.command("leaderboard")
+def leaderboard_(results: Results = RESULTS) -> None:
+    """Write leaderboard.md and leaderboard.csv from the records alone."""
+    from rich.console import Console
+
+    from benchmark import leaderboard, records
+
+    paths = leaderboard.write(results)
+    leaderboard.print_table(leaderboard.table(records.read_all(results)), Console())
+    print("wrote " + ", ".join(map(str, paths)))
+
+
+@app.command()
+def pretrain(
+    scenario: Scenario,
+    out: Annotated[Path | None, typer.Option(help="file to write; default: the user's cache")] = None,
+    device: Device = "auto",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe, such as epochs=4")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
+    data: Data = None,
+    target: Target = None,
+    protected: Protected = None,
+    option: Options = None,
+) -> None:
+    """Train the small base model of a scenario."""
+    from benchmark import arguments, session
+
+    options = arguments.scenario_options(scenario, option or [], data, target, protected)
+    recipe = arguments.key_values(settings or [], "--set")
+    session.pretrain_base(scenario, options, recipe, out, device, quiet)
+
+
+@app.command()
+def calibrate(
+    scenario: Scenario = "driving-foggy",
+    seeds: Annotated[int | None, typer.Option(help="seeds 0 to N-1; default: 5")] = None,
+    seed: Annotated[str | None, typer.Option(help="these seeds, with commas")] = None,
+    device: Device = "auto",
+    results: Results = RESULTS,
+) -> None:
+    """Whether a scenario measures something: base accuracy, what fine-tuning forgets, what joint training gains."""
+    from benchmark import arguments, calibration
+
+    calibration.run(scenario, arguments.seeds(seeds, seed), device, results)
+
+
+def main() -> None:
+    """Run a command; a user's mistake gives one line and exit code 2."""
+    try:
+        sys.exit(app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
+    except (ValueError, OSError) as error:
+        fail(" ".join(str(error).split()), 2)
+    except KeyboardInterrupt:
+        fail("interrupted; finished runs are kept, the same command goes on from there", 130)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not the option parser's
+            raise
+        fail(" ".join(error.format_message().split()) or "see --help", 2)
+
+
+def fail(message: str, code: int) -> None:
+    """End with one line on standard error."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

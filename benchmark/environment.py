@@ -1,0 +1,49 @@
+"""What a record says about where it was made."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from benchmark.records import Environment
+
+PACKAGES = ("torch", "torchvision", "avalanche-lib", "open_clip_torch", "numpy", "mds-bench")
+
+
+def describe(device: str) -> Environment:
+    """Versions, processor and device of this process, and the most memory it has held so far."""
+    if device == "cuda":
+        name, peak = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated() / 2**20
+    else:
+        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+        name, peak = "cpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        processor=_processor(),
+        device=name,
+        threads=torch.get_num_threads(),
+        packages={package: _version(package) for package in PACKAGES},
+        peak_memory_mb=round(peak, 1),
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:  # run from a checkout without installation
+        return "not installed"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,184 @@
+"""What is measured, as pure functions of counts: DevSafety, gains, flips and intervals.
+
+Accuracies, shares and changes are fractions (0.032, not 3.2 points). Sources: DevSafety and strict preservation are
+Eq. 2 of arXiv 2410.03955; flips are from Yan et al., "Positive-Congruent Training", CVPR 2021; the interval of a rate
+is that of Clopper & Pearson, Biometrika 26, 1934.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Counts(NamedTuple):
+    """How many of a class's ``n`` images the old model, the new model and both of them get right."""
+
+    n: int
+    old_correct: int
+    new_correct: int
+    both_correct: int
+
+    @property
+    def old_accuracy(self) -> float:
+        """Share of the images that the old model gets right, in [0, 1]; NaN without images."""
+        return _share(self.old_correct, self.n)
+
+    @property
+    def new_accuracy(self) -> float:
+        """Share of the images that the new model gets right, in [0, 1]; NaN without images."""
+        return _share(self.new_correct, self.n)
+
+    @property
+    def change(self) -> float:
+        """New minus old accuracy, in [-1, 1]; NaN without images. Its sign is exact: the subtraction is of integers."""
+        return _share(self.new_correct - self.old_correct, self.n)
+
+    def validated(self) -> Counts:
+        """These counts, if any set of predictions can give them.
+
+        Raises:
+            ValueError: if one is negative, or more are correct than can be.
+        """
+        if min(self) < 0:
+            raise ValueError(f"counts must not be negative, got {self}")
+        if self.both_correct > min(self.old_correct, self.new_correct):
+            raise ValueError(f"both_correct must not exceed old_correct or new_correct, got {self}")
+        if self.old_correct + self.new_correct - self.both_correct > self.n:
+            raise ValueError(f"more images are correct than there are images, got {self}")
+        return self
+
+
+def count_pairs(
+    labels: NDArray[np.integer[Any]],
+    old: NDArray[np.integer[Any]],
+    new: NDArray[np.integer[Any]],
+    classes: Sequence[str],
+) -> dict[str, Counts]:
+    """Counts of every class, from the predictions of both models on the same images.
+
+    Args:
+        labels: (N,) integers, indices into ``classes``.
+        old: (N,) integers, what the old model predicts. An index outside ``classes`` is merely wrong.
+        new: (N,) integers, what the new model predicts, likewise.
+        classes: the distinct names of the classes.
+
+    Raises:
+        ValueError: if the three arrays do not match, or a label is no index into ``classes``.
+    """
+    labels, old, new = np.asarray(labels), np.asarray(old), np.asarray(new)
+    if labels.ndim != 1 or not labels.shape == old.shape == new.shape:
+        raise ValueError(f"labels, old and new must be (N,) alike, got {labels.shape}, {old.shape} and {new.shape}")
+    if len(set(classes)) != len(classes):
+        raise ValueError(f"classes must be distinct, got {list(classes)}")
+    if labels.size and not (labels.min() >= 0 and labels.max() < len(classes)):
+        raise ValueError(f"labels must lie in 0..{len(classes) - 1}, got {labels.min()}..{labels.max()}")
+    old_right, new_right = old == labels, new == labels
+    columns = [
+        np.bincount(labels[chosen].astype(np.int64), minlength=len(classes)).tolist()
+        for chosen in (slice(None), old_right, new_right, old_right & new_right)
+    ]
+    return {name: Counts(*row) for name, row in zip(classes, zip(*columns, strict=True), strict=True)}
+
+
+def devsafety(counts: Mapping[str, Counts], protected: Sequence[str]) -> float:
+    """The smallest change of accuracy over the protected classes, in [-1, 1] (arXiv 2410.03955, Eq. 2).
+
+    Raises:
+        ValueError: if no class is protected, or one was not measured.
+    """
+    return min(measured.change for measured in _measured(counts, protected))
+
+
+def strictly_preserved(counts: Mapping[str, Counts], protected: Sequence[str]) -> bool:
+    """Whether no protected class got worse: DevSafety >= 0, decided on integers.
+
+    Raises:
+        ValueError: if no class is protected, or one was not measured.
+    """
+    return all(measured.new_correct >= measured.old_correct for measured in _measured(counts, protected))
+
+
+def target_gain(counts: Mapping[str, Counts], target: str) -> float:
+    """New minus old accuracy on the target class, in [-1, 1].
+
+    Raises:
+        ValueError: if the target was not measured.
+    """
+    return _measured(counts, [target])[0].change
+
+
+def preserved_gain(rounds: Sequence[tuple[float, bool]]) -> float:
+    """Mean over rounds of target gain × [strictly preserved], in [-1, 1]: doing nothing scores 0, forgetting scores 0.
+
+    Args:
+        rounds: the target gain of each round and whether it was strictly preserved. The gain of a round that was not
+            is ignored, so that of a diverged run may be NaN.
+
+    Returns:
+        The mean; NaN without rounds.
+    """
+    if not rounds:
+        return math.nan
+    return math.fsum(gain for gain, preserved in rounds if preserved) / len(rounds)
+
+
+def rate_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a binomial rate, within [0, 1] (Clopper & Pearson 1934); (0, 1) without trials.
+
+    It covers the true rate with at least the asked-for probability, if the trials are independent.
+
+    Raises:
+        ValueError: unless 0 <= successes <= trials and 0 < confidence < 1.
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"successes must lie in 0..trials, got {successes} of {trials}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    if trials == 0:
+        return 0.0, 1.0
+    from scipy.stats import binomtest  # a second of imports, for tables only
+
+    interval = binomtest(successes, trials).proportion_ci(confidence, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def negative_flips(counts: Counts) -> float:
+    """Negative flip rate: share right before and wrong now, in [0, 1] (Yan et al. 2021); NaN if n is 0."""
+    return _share(counts.old_correct - counts.both_correct, counts.n)
+
+
+def positive_flips(counts: Counts) -> float:
+    """Positive flip rate: share wrong before and right now, in [0, 1]; change = positive − negative; NaN if n is 0."""
+    return _share(counts.new_correct - counts.both_correct, counts.n)
+
+
+def selection_key(counts: Mapping[str, Counts], target: str, protected: Sequence[str]) -> tuple[float, float]:
+    """How good a checkpoint is on validation data; larger is better.
+
+    Returns:
+        min(DevSafety, 0), in [-1, 0], then the new model's accuracy on the target, in [0, 1]. Safety beyond "nothing
+        got worse" earns nothing, so that it is never bought with the target's accuracy.
+
+    Raises:
+        ValueError: if no class is protected, or a class was not measured.
+    """
+    return min(devsafety(counts, protected), 0.0), _measured(counts, [target])[0].new_accuracy
+
+
+def _share(part: int, n: int) -> float:
+    return part / n if n else math.nan
+
+
+def _measured(counts: Mapping[str, Counts], names: Sequence[str]) -> list[Counts]:
+    """The counts of ``names``: a class without images is neither preserved nor forgotten, so it is an error."""
+    if not names:
+        raise ValueError("no class is protected: name one or more, or there is nothing to preserve")
+    for name in names:
+        if name not in counts or counts[name].n == 0:
+            raise ValueError(f"class {name!r} has no images here: it cannot be scored, add some or leave it out")
+    return [counts[name] for name in names]

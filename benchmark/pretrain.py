@@ -1,0 +1,76 @@
+"""Training the small base models that streams start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from methods.batches import Permutations, generator
+from methods.checkpoints import TINY, create_classifier
+from methods.clip import ClipClassifier
+from scenarios.stream import LabelledImages
+
+
+class Recipe(BaseModel):
+    """How a base is trained. Every image is seen with its natural frequency, mirrored half of the time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = TINY
+    epochs: int = 8
+    batch_size: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    warmup: float = 0.05
+    prior: float = 1.0  # strength of the logit adjustment for rare classes; 0 learns the classes' frequencies
+    seed: int = 0
+
+
+def pretrain(
+    data: LabelledImages,
+    prompts: Sequence[str],
+    recipe: Recipe,
+    device: str | torch.device = "cpu",
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+) -> ClipClassifier:
+    """Train both towers from scratch by contrast of every image with all prompts.
+
+    Rare classes are compensated in the loss, not by showing them more often: class frequencies are added to the logits
+    in training (logit adjustment, arXiv 2007.07314, eq. 10), times ``recipe.prior``.
+
+    Args:
+        data: images and labels.
+        prompts: one text a class.
+        recipe: hyper-parameters.
+        device: where to train.
+        on_step: called with (step, steps) after each step.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = create_classifier(prompts, recipe.model).to(device).train()
+    steps = max(1, recipe.epochs * len(data) // recipe.batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps, pct_start=recipe.warmup)
+    counts = torch.bincount(data.labels, minlength=len(prompts)).float()
+    adjustment = recipe.prior * (counts.clamp_min(0.5) / counts.sum()).log().to(device)
+    order = Permutations(len(data), recipe.seed, "pretraining")
+    mirror = generator(recipe.seed, "mirror")
+    for step in range(steps):
+        rows = order.take(step * recipe.batch_size, recipe.batch_size)
+        images = _mirror_half(data.images[rows], mirror).to(device)
+        loss = F.cross_entropy(model(images) + adjustment, data.labels[rows].to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        on_step(step + 1, steps)
+    return model.eval()
+
+
+def _mirror_half(images: Tensor, rng: torch.Generator) -> Tensor:
+    flip = torch.rand(len(images), generator=rng) < 0.5
+    return torch.where(flip[:, None, None, None], images.flip(-1), images)

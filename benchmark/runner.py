@@ -1,0 +1,160 @@
+"""One run: develop the base round by round with a method, score it once, and describe it in a record."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmark.environment import describe
+from benchmark.metrics import count_pairs
+from benchmark.records import BaseInfo, ClassCounts, MethodInfo, Record, RoundResult, ScenarioInfo, run_id
+from benchmark.selection import Selection
+from methods.clip import ClipClassifier, predict_logits
+from methods.strategy import RoundStrategy, Settings
+from scenarios.stream import DevelopmentStream, LabelledImages
+
+
+@dataclass
+class Run:
+    """A method on a stream from a base, with a seed: everything that decides the outcome.
+
+    ``old_predictions`` is shared between the runs of one command, so that the base is scored once.
+    """
+
+    stream: DevelopmentStream
+    base: ClipClassifier
+    base_info: BaseInfo
+    method: str
+    strategy: type[RoundStrategy]
+    settings: Settings
+    device: str = "cpu"
+    old_predictions: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+
+    @property
+    def scenario_info(self) -> ScenarioInfo:
+        """The stream, for the record."""
+        s = self.stream
+        return ScenarioInfo(
+            name=s.name,
+            version=s.version,
+            fingerprint=s.fingerprint,
+            training_fingerprint=s.training_fingerprint,
+            classes=s.classes,
+            options=s.options,
+        )
+
+    @property
+    def method_info(self) -> MethodInfo:
+        """The method, for the record."""
+        return MethodInfo(name=self.method, version=self.strategy.VERSION, settings=self.settings.model_dump())
+
+    @property
+    def run_id(self) -> str:
+        """Name of this run, known before it is made."""
+        return run_id(self.scenario_info, self.method_info, self.base_info, self.stream.seed)
+
+    def execute(self, on_step: Callable[[int, int], None] = lambda done, total: None) -> tuple[Record, pd.DataFrame]:
+        """Develop, select on validation, score on test.
+
+        Args:
+            on_step: called with (steps done, steps of all rounds).
+
+        Returns:
+            The record, and the predictions behind its counts with columns round, split, index, label, old, new.
+        """
+        start = time.perf_counter()
+        model = copy.deepcopy(self.base).to(self.device)
+        results, predictions, message = [], [], ""
+        for number in range(len(self.stream.rounds)):
+            outcome = self._develop(model, number, on_step)
+            if isinstance(outcome, str):
+                message = outcome
+                break
+            model = outcome[0]
+            results.append(outcome[1])
+            predictions.append(outcome[2])
+        record = Record(
+            scenario=self.scenario_info,
+            method=self.method_info,
+            base=self.base_info,
+            seed=self.stream.seed,
+            status="diverged" if message else "complete",
+            message=message,
+            rounds=tuple(results),
+            environment=describe(self.device),
+            seconds=round(time.perf_counter() - start, 2),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        empty = pd.DataFrame(columns=["round", "split", "index", "label", "old", "new"])
+        return record, pd.concat(predictions, ignore_index=True) if predictions else empty
+
+    def _develop(
+        self, model: ClipClassifier, number: int, on_step: Callable[[int, int], None]
+    ) -> tuple[ClipClassifier, RoundResult, pd.DataFrame] | str:
+        """One round: the new model with its result and predictions, or why there is none."""
+        start = time.perf_counter()
+        stream, round_, data = self.stream, self.stream.rounds[number], self.stream.data[number]
+        old = {split: self._old(model, number, split, getattr(data, split)) for split in ("val", "test")}
+        steps = self.settings.steps
+        selection = Selection(
+            data.val,
+            old["val"],
+            round_,
+            stream.classes,
+            steps,
+            lambda step: on_step(number * steps + step, len(stream.rounds) * steps),
+        )
+        strategy = self.strategy(
+            model=model, settings=self.settings, seed=stream.seed, device=self.device, plugins=[selection]
+        )
+        strategy.protect(stream.protected[number])
+        strategy.train(stream.train[number], eval_streams=[])
+        if selection.diverged_at is not None:
+            return f"round {number + 1}: the loss or the logits were not finite at step {selection.diverged_at}"
+        new = {"test": _predict(strategy.model, data.test), "val": selection.predictions}
+        result = RoundResult(
+            target=round_.target,
+            protected=round_.protected,
+            **{split: self._count(getattr(data, split), old[split], new[split], round_.classes) for split in new},
+            checkpoints=tuple(selection.checkpoints),
+            selected_step=selection.selected_step,
+            losses=tuple(round(loss, 6) for loss in torch.stack(strategy.losses).tolist()) if strategy.losses else (),
+            seconds=round(time.perf_counter() - start, 2),
+        )
+        tables = [self._table(number, split, getattr(data, split), old[split], new[split]) for split in new]
+        return strategy.model, result, pd.concat(tables, ignore_index=True)
+
+    def _old(self, model: ClipClassifier, number: int, split: str, images: LabelledImages) -> Tensor:
+        """Predictions of the model before the round; those of the base are made once for all runs."""
+        if number > 0:
+            return _predict(model, images)
+        key = (f"{self.base_info.sha256} {self.stream.fingerprint} {split}", number)
+        if key not in self.old_predictions:
+            self.old_predictions[key] = _predict(model, images)
+        return self.old_predictions[key]
+
+    def _count(
+        self, images: LabelledImages, old: Tensor, new: Tensor, scored: tuple[str, ...]
+    ) -> dict[str, ClassCounts]:
+        counts = count_pairs(images.labels.numpy(), old.numpy(), new.numpy(), self.stream.classes)
+        return {name: ClassCounts(**counts[name]._asdict()) for name in self.stream.classes if name in scored}
+
+    def _table(self, number: int, split: str, images: LabelledImages, old: Tensor, new: Tensor) -> pd.DataFrame:
+        names = pd.Series(self.stream.classes)
+        columns: dict[str, Any] = {"round": number, "split": split, "index": range(len(images))}
+        for column, codes in (("label", images.labels), ("old", old), ("new", new)):
+            columns[column] = names[codes.numpy()].to_numpy()
+        return pd.DataFrame(columns)
+
+
+def _predict(model: torch.nn.Module, images: LabelledImages) -> Tensor:
+    """Predicted class of every image, (N,) int64 on the CPU."""
+    return predict_logits(model, images.images).argmax(dim=1)

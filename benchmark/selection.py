@@ -1,0 +1,87 @@
+"""Which point of a training run is kept: one rule for every method, on validation images alone."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+
+from benchmark.metrics import count_pairs, devsafety, selection_key
+from benchmark.records import Checkpoint
+from methods.clip import predict_logits
+from methods.objectives import all_finite
+from scenarios.stream import LabelledImages, Round
+
+EVALUATIONS = 4  # evenly spaced over the steps of a round, the last one after the last step
+
+
+class Selection(SupervisedPlugin):
+    """Scores the model on validation at evenly spaced steps and leaves the best one's weights in it.
+
+    Best is: first the highest min(DevSafety, 0), then the highest target accuracy; of equals the earliest.
+
+    Args:
+        images: validation images of the round.
+        old: the old model's predictions on them, (N,).
+        round_: target and protected classes.
+        classes: of the stream.
+        steps: of the round.
+        on_step: called with the number of steps done.
+    """
+
+    supports_distributed = False
+
+    def __init__(
+        self,
+        images: LabelledImages,
+        old: torch.Tensor,
+        round_: Round,
+        classes: tuple[str, ...],
+        steps: int,
+        on_step: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        super().__init__()
+        self.images, self.old, self.round, self.classes, self.on_step = images, old, round_, classes, on_step
+        self.points = {math.ceil(steps * k / EVALUATIONS) for k in range(1, EVALUATIONS + 1)} if steps else set()
+        self.checkpoints: list[Checkpoint] = []
+        self.selected_step = 0
+        self.predictions = old  # of the selected model, (N,)
+        self.diverged_at: int | None = None
+        self._step = 0
+        self._best: tuple[float, float] | None = None
+        self._weights: dict[str, torch.Tensor] = {}
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Count the step; at an evaluation point, score."""
+        self._step += 1
+        if self._step in self.points:
+            self._score(strategy)
+        self.on_step(self._step)
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Go back to the best point."""
+        if self._weights:
+            strategy.model.load_state_dict(self._weights)
+
+    def _score(self, strategy: Any) -> None:
+        logits = predict_logits(strategy.model, self.images.images)
+        if not all_finite(logits, strategy.losses[-1]):
+            self.diverged_at = self._step
+            self.checkpoints.append(Checkpoint(step=self._step, devsafety=math.nan, target_accuracy=math.nan))
+            strategy.stop_training()
+            return
+        new = logits.argmax(dim=1)
+        counts = count_pairs(self.images.labels.numpy(), self.old.numpy(), new.numpy(), self.classes)
+        target = counts[self.round.target]
+        safety = devsafety(counts, self.round.protected)
+        self.checkpoints.append(
+            Checkpoint(step=self._step, devsafety=safety, target_accuracy=target.new_accuracy)
+        )
+        key = selection_key(counts, self.round.target, self.round.protected)
+        if self._best is None or key > self._best:
+            self._best, self.selected_step, self.predictions = key, self._step, new
+            self._weights = copy.deepcopy(strategy.model.state_dict())

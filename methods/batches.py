@@ -1,0 +1,140 @@
+"""Which images a step sees: seeded, balanced, and a function of the step alone, so that a run can be resumed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ON_DEVICE_LIMIT = 4 << 30  # bytes of images kept whole on an accelerator; larger sets travel batch by batch
+
+
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """A CPU random generator of its own for each (seed, purpose)."""
+    return torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(purpose.encode()))
+
+
+class Permutations:
+    """An endless sequence of the numbers 0..size-1, each pass in a new random order, without replacement.
+
+    Args:
+        size: how many numbers.
+        seed: of the run.
+        purpose: names the draw; the same (seed, purpose) gives the same sequence to every method.
+    """
+
+    def __init__(self, size: int, seed: int, purpose: str) -> None:
+        self.size, self.seed, self.purpose = size, seed, purpose
+        self._passes: dict[int, Tensor] = {}
+
+    def take(self, start: int, count: int) -> Tensor:
+        """Elements ``start`` to ``start + count`` of the sequence, (count,)."""
+        positions = torch.arange(start, start + count)
+        passes = positions // self.size
+        return torch.cat([self._pass(int(p))[positions[passes == p] % self.size] for p in passes.unique()])
+
+    def _pass(self, number: int) -> Tensor:
+        if number not in self._passes:
+            self._passes = {k: v for k, v in self._passes.items() if k == number - 1}  # a batch spans two at the most
+            rng = generator(self.seed, f"{self.purpose} pass {number}")
+            self._passes[number] = torch.randperm(self.size, generator=rng)
+        return self._passes[number]
+
+
+class ImagePool:
+    """The images and labels of an experience, ready to be indexed on ``device``.
+
+    Takes any Avalanche experience; one that offers ``images`` and ``labels`` tensors is not read item by item.
+    """
+
+    def __init__(self, experience: Any, device: torch.device) -> None:
+        if hasattr(experience, "images"):
+            images, labels = experience.images, experience.labels
+        else:
+            items = [experience.dataset[i] for i in range(len(experience.dataset))]
+            images, labels = torch.stack([item[0] for item in items]), torch.tensor([int(item[1]) for item in items])
+        fits = images.numel() * images.element_size() <= ON_DEVICE_LIMIT
+        self.images = images.to(device) if fits else images
+        self.labels = labels.to(device)
+        self.device = device
+        self.classes: list[int] = labels.unique().tolist()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def rows_of(self, label: int) -> Tensor:
+        """Row numbers of one class, (n,), on the CPU."""
+        return (self.labels.cpu() == label).nonzero()[:, 0]
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Images as float32 in [0, 1] and labels of ``rows``, on the device."""
+        images = self.images[rows.to(self.images.device)].to(self.device)
+        return (images.float() / 255 if images.dtype == torch.uint8 else images), self.labels[rows.to(self.device)]
+
+
+class StepBatches:
+    """The mini-batches of one round: ``steps`` times ``batch_size`` images, target images first.
+
+    Protected images come class by class, the same number of each. Where there are more classes than the batch can hold
+    two images of, each step takes the next classes of an endless shuffle.
+
+    Iterating yields ``[x, y, task]`` as an Avalanche data loader does; the rows of the step stand in ``target_rows``,
+    ``protected_rows`` and ``class_positions`` (positions in ``protected.classes``).
+
+    Args:
+        target: new images of the round.
+        protected: protected images, or None for a method that does not use them.
+        steps: number of batches.
+        batch_size: images a batch.
+        target_share: share of the batch given to target images, in [0, 1].
+        seed: of the run.
+    """
+
+    def __init__(
+        self, target: ImagePool, protected: ImagePool | None, steps: int, batch_size: int, target_share: float, seed: int
+    ) -> None:
+        self.target, self.protected, self.steps, self.seed = target, protected, steps, seed
+        self.images_per_class, self.classes_per_step = 0, 0
+        if protected is not None:
+            room = round(batch_size * (1 - target_share))
+            self.images_per_class = max(2, room // len(protected.classes))
+            self.classes_per_step = min(len(protected.classes), max(1, room // self.images_per_class))
+            self._class_rows = [protected.rows_of(label) for label in protected.classes]
+            self._class_draws = [
+                Permutations(len(rows), seed, f"protected class {label}")
+                for label, rows in zip(protected.classes, self._class_rows, strict=True)
+            ]
+            self._class_order = Permutations(len(protected.classes), seed, "protected classes")
+        self.targets_per_step = batch_size - self.images_per_class * self.classes_per_step
+        self._target_draws = Permutations(len(target), seed, "target")
+        self._visits = torch.zeros(len(protected.classes) if protected else 0, dtype=torch.long)
+        self.target_rows = self.protected_rows = self.class_positions = torch.empty(0, dtype=torch.long)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        for step in range(self.steps):
+            self.target_rows = self._target_draws.take(step * self.targets_per_step, self.targets_per_step)
+            parts = [self.target.take(self.target_rows)]
+            if self.protected is not None:
+                self._draw_protected(step)
+                parts.append(self.protected.take(self.protected_rows))
+            x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+            yield [x, y, torch.zeros_like(y)]
+
+    def _draw_protected(self, step: int) -> None:
+        count = len(self._class_rows)
+        if self.classes_per_step == count:
+            self.class_positions = torch.arange(count)
+        else:
+            self.class_positions = self._class_order.take(step * self.classes_per_step, self.classes_per_step)
+        rows = []
+        for k in self.class_positions.tolist():
+            drawn = self._class_draws[k].take(int(self._visits[k]) * self.images_per_class, self.images_per_class)
+            self._visits[k] += 1
+            rows.append(self._class_rows[k][drawn])
+        self.protected_rows = torch.cat(rows)

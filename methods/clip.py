@@ -1,0 +1,143 @@
+"""A CLIP model as a classifier: images against the text prompts of a fixed set of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import text_global_pool
+from torch import Tensor, nn
+
+TEMPERATURE = 0.05  # the fixed tau of the published study's driving runs; argmax does not depend on it
+
+
+class ClipClassifier(nn.Module):
+    """``forward(images) -> logits`` over the classes described by ``prompts``, both towers in the graph.
+
+    Shapes: B images, C classes, L tokens, W text width, E embedding, r head rank.
+
+    Args:
+        clip: an open_clip ``CLIP`` or ``CustomTextCLIP`` with a transformer text tower.
+        prompts: C texts, one a class.
+        tokenizer: texts -> (C, context_length) int64 tokens.
+        temperature: logits are cosine similarities divided by it. The model's own ``logit_scale`` is not used.
+    """
+
+    tokens: Tensor  # (C, L) int64
+    mean: Tensor  # (3, 1, 1)
+    std: Tensor  # (3, 1, 1)
+
+    def __init__(
+        self, clip: nn.Module, prompts: Sequence[str], tokenizer: Any, temperature: float = TEMPERATURE
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.prompts = tuple(prompts)
+        self.temperature = temperature
+        self._tower = [_text_tower(clip)]  # in a list: the tower is registered once, under clip
+        self.register_buffer("tokens", self._cut(tokenizer(list(prompts))), persistent=False)
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(clip.visual, f"image_{name}", None) or _OPENAI[name])
+            self.register_buffer(name, values.view(3, 1, 1), persistent=False)
+        self.heads_in: nn.Parameter | None = None  # (C, W, r)
+        self.heads_out: nn.Parameter | None = None  # (C, r, E)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images the model takes, in px."""
+        size = self.clip.visual.image_size
+        return int(size[0] if isinstance(size, (tuple, list)) else size)
+
+    def add_heads(self, rank: int, generator: torch.Generator) -> None:
+        """Give every class a low-rank head on the text projection, W_k = W + A_k B_k (arXiv 2410.03955, section 4).
+
+        A ~ N(0, 1/W) and B = 0, so the function is exactly what it was. Heads that exist already are kept: what an
+        earlier round taught them is part of the old model.
+        """
+        if self.heads_in is not None:
+            return
+        classes, (width, embed), device = len(self.prompts), self._tower[0].text_projection.shape, self.tokens.device
+        head_in = torch.randn(classes, width, rank, generator=generator) * width**-0.5
+        self.heads_in = nn.Parameter(head_in.to(device))
+        self.heads_out = nn.Parameter(torch.zeros(classes, rank, embed, device=device))
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Unit features (B, E) of images (B, 3, S, S), uint8 or float in [0, 1]."""
+        if images.shape[-2:] != (self.image_size, self.image_size):
+            raise ValueError(f"the model takes {self.image_size} px images, got {tuple(images.shape[-2:])}")
+        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+        with _autocast(images.device):
+            features = self.clip.visual((pixels - self.mean) / self.std)
+        return F.normalize(features.float(), dim=-1)
+
+    def encode_classes(self) -> Tensor:
+        """Unit features (C, E) of the prompts, each through its own head where there are heads."""
+        tower = self._tower[0]
+        length = self.tokens.shape[1]
+        with _autocast(self.tokens.device):
+            x = tower.token_embedding(self.tokens) + tower.positional_embedding[:length]  # (C, L, W)
+            mask = None if tower.attn_mask is None else tower.attn_mask[:length, :length]
+            x = tower.ln_final(tower.transformer(x, attn_mask=mask))
+        pool = getattr(tower, "text_pool_type", None) or tower.pool_type
+        x = text_global_pool(x.float(), self.tokens, pool, eos_token_id=getattr(tower, "text_eos_id", None))  # (C, W)
+        features = x @ tower.text_projection
+        if self.heads_in is not None and self.heads_out is not None:
+            features = features + (x[:, None] @ self.heads_in @ self.heads_out)[:, 0]  # never the (C, W, E) product
+        return F.normalize(features, dim=-1)
+
+    def similarity(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Cosines (B, C) in [-1, 1]; ``classes`` are features already encoded, for many batches of one model."""
+        return self.encode_images(images) @ (self.encode_classes() if classes is None else classes).T
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, C) in float32."""
+        return self.similarity(images) / self.temperature
+
+    def _cut(self, tokens: Tensor) -> Tensor:
+        """Drop the columns that only pad. Under a causal mask the pooled end token does not see what follows it."""
+        if self._tower[0].attn_mask is None:
+            return tokens
+        return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1].contiguous()
+
+
+@torch.no_grad()
+def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Logits (N, C) of ``model`` in evaluation mode, on the CPU; class prompts are encoded once.
+
+    Args:
+        model: a ``ClipClassifier``, or any classifier of float images in [0, 1].
+        images: (N, 3, S, S) uint8.
+        batch_size: images a forward pass.
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    classes = model.encode_classes() if isinstance(model, ClipClassifier) else None
+    parts = []
+    for batch in images.split(batch_size):
+        batch = batch.to(device, non_blocking=True)
+        if isinstance(model, ClipClassifier):
+            parts.append(model.similarity(batch, classes) / model.temperature)
+        else:
+            parts.append(model(batch.float() / 255 if batch.dtype == torch.uint8 else batch))
+    model.train(was_training)
+    return torch.cat(parts).float().cpu()
+
+
+_OPENAI = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    """bf16 on a GPU, inside the model so that no forward pass of any plugin escapes it."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def _text_tower(clip: nn.Module) -> Any:
+    tower = getattr(clip, "text", clip)
+    parts = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
+    usable = all(hasattr(tower, part) for part in parts) and getattr(tower, "cls_emb", None) is None
+    if not usable or not isinstance(tower.text_projection, nn.Parameter):
+        raise ValueError("this model's text tower is not open_clip's transformer with a projection: choose another --model")
+    return tower

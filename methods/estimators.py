@@ -1,0 +1,35 @@
+"""Running estimates of inner functions, one number an index."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage(nn.Module):
+    """v_i <- (1 - gamma) v_i + gamma new_i for the indices met; the first value met is taken as it is.
+
+    Stays on the device and never waits for it.
+
+    Args:
+        size: number of indices.
+        gamma: weight of the new value, in (0, 1]; 1 keeps no memory.
+    """
+
+    value: Tensor  # (size,)
+    seen: Tensor  # (size,) bool
+
+    def __init__(self, size: int, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.register_buffer("value", torch.zeros(size))
+        self.register_buffer("seen", torch.zeros(size, dtype=torch.bool))
+
+    @torch.no_grad()
+    def update(self, index: Tensor, new: Tensor) -> Tensor:
+        """Fold ``new`` (n,) into the entries ``index`` (n,), distinct within a call, and return them, (n,)."""
+        old = self.value[index].to(new.dtype)
+        mixed = torch.where(self.seen[index], old + self.gamma * (new - old), new)
+        self.value[index] = mixed.to(self.value.dtype)
+        self.seen[index] = True
+        return mixed

@@ -1,0 +1,136 @@
+"""Model developmental safety as constrained optimisation (arXiv 2410.03955), and its fixed-weight relative RM.
+
+Minimise the target objective F subject to h_k(w) = L_k(w) - L_k(w_old) <= 0 for every protected class k, through
+
+    F(w) + (beta tau / 2) mean_k [h_k(w)]_+^2
+
+with moving averages for the inner means of F and for h_k. What differs from the published code, knowingly:
+
+* h_k compares new and old loss on the very same views of the very same images, not augmented against clean ones, so a
+  batch's h_k is a mean of differences: unbiased, with far less noise.
+* The averages start from the first value met, not from 0.
+* The negatives of F are the step's protected images, and their texts go through their own classes' heads; there is no
+  separate negative head that training uses and testing does not.
+* The seed decides the protected images, and heads are kept from one round to the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor
+
+from methods.batches import generator
+from methods.clip import ClipClassifier, predict_logits
+from methods.estimators import MovingAverage
+from methods.objectives import (
+    class_losses,
+    contrastive_means,
+    global_contrastive,
+    negative_gaps,
+    squared_hinge_penalty,
+)
+from methods.strategy import RoundStrategy, Settings
+
+
+class ContrastiveSettings(Settings):
+    """The target objective F and the heads, shared by MDS and RM."""
+
+    tau: float = Field(0.05, gt=0, description="temperature of the protected cross-entropy")
+    t: float = Field(0.05, gt=0, description="temperature of the contrastive objective F")
+    gamma_target: float = Field(0.8, gt=0, le=1, description="gamma_1: weight of the new batch in the averages of F")
+    head_rank: int = Field(8, ge=0, description="rank of the task-dependent heads; 0 for none")
+
+
+class MDSSettings(ContrastiveSettings):
+    """Hyper-parameters of MDS."""
+
+    beta: float = Field(100.0, ge=0, description="penalty weight; the effective quadratic weight is beta * tau")
+    gamma_protected: float = Field(0.8, gt=0, le=1, description="gamma_2: weight of the new batch in the averages of h_k")
+
+
+class RMSettings(ContrastiveSettings):
+    """Hyper-parameters of RM."""
+
+    alpha: float = Field(1.0, ge=0, description="fixed weight of the mean protected loss")
+
+
+class ContrastiveStrategy(RoundStrategy):
+    """The two-way global contrastive objective F on the target, plus a term on the protected classes.
+
+    On a plain classifier similarities are its logits and F contrasts them across images and classes: only logits and
+    labels are needed. ``tau`` and ``t`` are then usually 1.
+    """
+
+    def prepare_model(self) -> None:
+        """Add the heads, unless an earlier round did."""
+        if self.settings.head_rank and isinstance(self.model, ClipClassifier):
+            self.model.add_heads(self.settings.head_rank, generator(self.seed, "heads"))
+
+    def prepare_round(self) -> None:
+        """Fresh averages, one for each target image and side."""
+        sizes, gamma = len(self.batches.target), self.settings.gamma_target
+        self.image_average = MovingAverage(sizes, gamma).to(self.device)
+        self.text_average = MovingAverage(sizes, gamma).to(self.device)
+
+    def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """F + the protected term."""
+        targets = len(self.batches.target_rows)
+        similarity = logits * self.temperature
+        losses = class_losses(similarity[targets:], labels[targets:], self.settings.tau)  # (K * b,)
+        return self.target_loss(similarity, labels) + self.protected_loss(losses)
+
+    def target_loss(self, similarity: Tensor, labels: Tensor) -> Tensor:
+        """Surrogate of F with moving averages."""
+        rows, t = self.batches.target_rows.to(self.device), self.settings.t
+        sides = zip(
+            negative_gaps(similarity, labels, len(rows)), (self.image_average, self.text_average), strict=True
+        )
+        total = similarity.new_zeros(())
+        for gaps, average in sides:
+            means = contrastive_means(gaps, t)
+            total = total + global_contrastive(means, average.update(rows, means.detach()), t)
+        return total
+
+    def protected_loss(self, losses: Tensor) -> Tensor:
+        """The term on the protected images' losses, (K * b,), ordered by class."""
+        raise NotImplementedError
+
+    def per_class(self, values: Tensor) -> Tensor:
+        """Class means (K,) of values (K * b,) of the step's protected images."""
+        return values.view(-1, self.batches.images_per_class).mean(dim=1)
+
+
+class MDS(ContrastiveStrategy):
+    """Squared-hinge penalty on the constraints; a constraint that holds has no weight."""
+
+    SETTINGS: type[Settings] = MDSSettings
+
+    def prepare_round(self) -> None:
+        """Keep the old model's loss on every protected image; start the constraint averages."""
+        super().prepare_round()
+        pool: Any = self.batches.protected
+        similarity = predict_logits(self.model, pool.images) * self.temperature
+        self.old_losses = class_losses(similarity, pool.labels.cpu(), self.settings.tau).to(self.device)
+        self.violation = MovingAverage(len(pool.classes), self.settings.gamma_protected).to(self.device)
+
+    def protected_loss(self, losses: Tensor) -> Tensor:
+        """beta tau mean_k [u_k]_+ L_k."""
+        old = self.old_losses[self.batches.protected_rows.to(self.device)]
+        change = self.per_class(losses.detach() - old)
+        u = self.violation.update(self.batches.class_positions.to(self.device), change)
+        return squared_hinge_penalty(self.per_class(losses), u, self.settings.beta, self.settings.tau)
+
+
+class RM(ContrastiveStrategy):
+    """Regularisation method: the mean protected loss with a fixed weight, F + alpha mean_k L_k; no old model."""
+
+    SETTINGS: type[Settings] = RMSettings
+
+    def protected_loss(self, losses: Tensor) -> Tensor:
+        """alpha mean_k L_k."""
+        return self.settings.alpha * self.per_class(losses).mean()
+
+
+__all__ = ["MDS", "RM", "MDSSettings", "RMSettings"]

@@ -1,0 +1,155 @@
+"""The seam every method is built on: one Avalanche strategy that owns optimizer, batches and budget of a round."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates import SupervisedTemplate
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from methods.batches import ImagePool, StepBatches
+
+
+class Settings(BaseModel):
+    """What every method shares: the budget of a round, equal for all, and the optimizer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    steps: int = Field(120, ge=0, description="optimizer steps a round; 0 leaves the old model as it is")
+    batch_size: int = Field(96, ge=4, description="images a step, target and protected together")
+    lr: float = Field(1e-4, ge=0, le=1, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's decay, on every parameter as published")
+    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps with linearly rising learning rate")
+
+
+class RoundStrategy(SupervisedTemplate):
+    """Develops a model one round at a time: ``protect(experience)``, then ``train(experience)``.
+
+    It is an Avalanche strategy, so Avalanche's plugins and metrics work on it, and it trains any classifier of images,
+    not only CLIP. A method overrides ``round_loss`` and, where it needs to, ``prepare_model`` and ``prepare_round``.
+
+    Args:
+        model: maps float images (B, 3, S, S) in [0, 1] to logits (B, C).
+        settings: the method's hyper-parameters.
+        seed: of the run; all draws of the round follow from it.
+        device: where to train.
+        plugins: Avalanche plugins.
+        evaluator: Avalanche metrics and loggers; None for silence.
+    """
+
+    SETTINGS: type[Settings] = Settings
+    VERSION = 1  # raised whenever a method's numbers can change
+    uses_protected = True
+    target_share = 0.5
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        settings: Settings | None = None,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        plugins: Sequence[Any] | None = None,
+        evaluator: EvaluationPlugin | None = None,
+        eval_mb_size: int = 256,
+    ) -> None:
+        self.settings: Any = settings if settings is not None else self.SETTINGS()
+        self.seed = seed
+        self.protected: Any = None
+        self.losses: list[Tensor] = []  # one scalar a step, left on the device
+        super().__init__(
+            model=model,
+            optimizer=torch.optim.SGD(model.parameters(), lr=0.0),  # a placeholder: each round builds its own
+            train_mb_size=self.settings.batch_size,
+            eval_mb_size=eval_mb_size,
+            device=device,
+            plugins=plugins,
+            evaluator=evaluator or _silence(),
+        )
+
+    def protect(self, experience: Any) -> None:
+        """Give the labelled images of the classes that the next round must keep."""
+        self.protected = experience
+
+    # What a method is made of
+
+    def prepare_model(self) -> None:
+        """Change the model before the round's optimizer is built, for example add heads."""
+
+    def prepare_round(self) -> None:
+        """Look at the old model before the first step, for example keep its outputs. ``self.batches`` is ready."""
+
+    def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The scalar loss of a training batch: logits (B, C), labels (B,), target images first."""
+        raise NotImplementedError
+
+    # How Avalanche's loop is steered
+
+    @property
+    def batches(self) -> StepBatches:
+        """The round's batches, with the rows of the current step."""
+        return self.dataloader  # type: ignore[return-value]
+
+    @property
+    def temperature(self) -> float:
+        """What the model divides its similarities by; 1 for a plain classifier."""
+        return float(getattr(self.model, "temperature", 1.0))
+
+    def make_train_dataloader(self, **kwargs: Any) -> None:
+        """Set the round's batches in place of a data loader."""
+        if self.uses_protected and self.protected is None:
+            raise ValueError(f"{type(self).__name__} needs protected data: call protect(experience) before train")
+        protected = ImagePool(self.protected, self.device) if self.uses_protected else None
+        self.dataloader = StepBatches(
+            ImagePool(self.experience, self.device),
+            protected,
+            self.settings.steps,
+            self.settings.batch_size,
+            self.target_share,
+            self.seed,
+        )
+
+    def make_optimizer(self, **kwargs: Any) -> None:
+        """Nothing: Avalanche's would put every parameter, frozen ones too, into the optimizer."""
+
+    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+        """A fresh AdamW a round, with linear warm-up and cosine decay to 0 over its steps."""
+        self.model = self.model.to(self.device)
+        self.prepare_model()
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        s = self.settings
+        self.optimizer = torch.optim.AdamW(parameters, lr=s.lr, weight_decay=s.weight_decay, fused=True)
+        warmup = max(1, round(s.warmup * s.steps))
+        rise = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1 / warmup, total_iters=warmup - 1 or 1)
+        fall = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, max(1, s.steps - warmup))
+        self.scheduler = torch.optim.lr_scheduler.SequentialLR(self.optimizer, [rise, fall], [warmup])
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        super()._before_training_exp(**kwargs)
+        self.losses = []
+        self.prepare_round()
+
+    def criterion(self) -> Tensor:
+        """The method's loss in training, cross-entropy in evaluation."""
+        if self.is_training:
+            return self.round_loss(self.mb_output, self.mb_y)
+        return F.cross_entropy(self.mb_output, self.mb_y)
+
+    def optimizer_step(self) -> None:
+        """One step of optimizer and schedule; keeps the loss without waiting for the device."""
+        super().optimizer_step()
+        self.scheduler.step()
+        self.losses.append(self.loss.detach().reshape(()))
+
+
+def _silence() -> EvaluationPlugin:
+    """An evaluator without metrics and loggers, which Avalanche would warn about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return EvaluationPlugin()

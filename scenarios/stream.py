@@ -1,0 +1,197 @@
+"""Development streams: what must be learned and what must be kept, round by round."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
+from avalanche.benchmarks.scenarios.generic_scenario import CLScenario, EagerCLStream
+from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class LabelledImages(Dataset[tuple[Tensor, int]]):
+    """Images kept as bytes: ``images`` (N, 3, H, W) uint8 and ``labels`` (N,) int64.
+
+    An item is what any Avalanche strategy can train on: the image as float32 in [0, 1] and the label as an int.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        if images.dtype != torch.uint8 or images.ndim != 4 or len(images) != len(labels):
+            raise ValueError(
+                f"expected uint8 images (N, 3, H, W) and N labels, got {images.dtype} {tuple(images.shape)} "
+                f"and {len(labels)} labels"
+            )
+        self.images, self.labels = images, labels.long()
+        self.targets: list[int] = self.labels.tolist()  # the name Avalanche looks for
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index].float() / 255, self.targets[index]
+
+    def digest(self) -> str:
+        """SHA-256 over shape, labels and pixels, as 64 hexadecimal digits."""
+        sha = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        sha.update(self.labels.numpy().tobytes())
+        sha.update(self.images.contiguous().numpy().data)
+        return sha.hexdigest()
+
+    @staticmethod
+    def concatenate(parts: Sequence[LabelledImages]) -> LabelledImages:
+        """One data set with the images of all ``parts``, in order."""
+        return LabelledImages(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]))
+
+
+class ImageExperience(DatasetExperience):
+    """An Avalanche experience that also offers its whole content at once, as ``images`` and ``labels``.
+
+    Strategies that assemble their own batches read those tensors; all others iterate over ``dataset`` as usual.
+    """
+
+    def __init__(self, data: LabelledImages, target: int) -> None:
+        # Task label 0 everywhere and task-aware items: otherwise Avalanche's LwF and DER fail.
+        super().__init__(dataset=_make_taskaware_classification_dataset(data, task_labels=0, targets=data.targets))
+        self.data = data
+        self.target = target  # the label of the round's target class
+
+    @property
+    def images(self) -> Tensor:
+        """(N, 3, H, W) uint8."""
+        return self.data.images
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64, indices into the stream's classes."""
+        return self.data.labels
+
+
+@dataclass(frozen=True)
+class Round:
+    """One development cycle: ``target`` must improve, every class in ``protected`` must stay as good as it was."""
+
+    target: str
+    protected: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes scored in this round, target first."""
+        return (self.target, *self.protected)
+
+
+@dataclass(frozen=True)
+class RoundData:
+    """The data of one round. ``test`` is for scoring alone: no method and no selection may see it."""
+
+    train: LabelledImages  # new images of the target
+    protected: LabelledImages  # the budget of labelled images of the protected classes
+    val: LabelledImages
+    test: LabelledImages
+
+
+@dataclass(frozen=True, eq=False)
+class DevelopmentStream:
+    """A named sequence of development rounds over one set of classes.
+
+    ``train[r]``, ``protected[r]``, ``val[r]`` and ``test[r]`` are Avalanche experiences, one a round, so plain Avalanche
+    code runs on it: ``for experience in stream.train: strategy.train(experience)``; ``strategy.eval(stream.test)``.
+
+    Attributes:
+        name: as on the command line.
+        version: raised whenever scores can change; tables never mix versions.
+        seed: decides which training images a run receives. Validation and test do not depend on it.
+        classes: class names; labels are indices into it.
+        prompts: one text a class, the classifier's weights through a text tower.
+        rounds: what is developed and what is protected, in order.
+        data: the images of each round.
+        options: the arguments that built the stream, for the record.
+        pretraining: makes the images a base model may be trained on, where the stream offers any.
+        base: file name of the base model shipped for this stream, in ``scenarios/bases``.
+    """
+
+    name: str
+    version: int
+    seed: int
+    classes: tuple[str, ...]
+    prompts: tuple[str, ...]
+    rounds: tuple[Round, ...]
+    data: tuple[RoundData, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    pretraining: Callable[[], LabelledImages] | None = None
+    base: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.prompts) != len(self.classes) or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"stream {self.name!r}: classes must be distinct and have one prompt each")
+        if not self.rounds or len(self.rounds) != len(self.data):
+            raise ValueError(f"stream {self.name!r}: every round needs its data, and there must be one round or more")
+        for number, round_ in enumerate(self.rounds, 1):
+            unknown = set(round_.classes) - set(self.classes)
+            if unknown or round_.target in round_.protected or not round_.protected:
+                raise ValueError(
+                    f"stream {self.name!r}, round {number}: the target must differ from the protected classes, there "
+                    f"must be one protected class or more, and all must be known (unknown: {sorted(unknown)})"
+                )
+
+    @cached_property
+    def benchmark(self) -> CLScenario:
+        """The Avalanche benchmark, with ``train_stream``, ``protected_stream``, ``val_stream`` and ``test_stream``."""
+        streams = []
+        for name in ("train", "protected", "val", "test"):
+            experiences = [
+                ImageExperience(getattr(data, name), self.classes.index(round_.target))
+                for round_, data in zip(self.rounds, self.data, strict=True)
+            ]
+            streams.append(EagerCLStream(name, experiences))
+        return CLScenario(streams)
+
+    @property
+    def train(self) -> EagerCLStream:
+        """New images of each round's target."""
+        return self.benchmark.streams["train"]
+
+    @property
+    def protected(self) -> EagerCLStream:
+        """Labelled images of each round's protected classes, for a method to use."""
+        return self.benchmark.streams["protected"]
+
+    @property
+    def val(self) -> EagerCLStream:
+        """Images to select on, of every class of the round."""
+        return self.benchmark.streams["val"]
+
+    @property
+    def test(self) -> EagerCLStream:
+        """Images to score on, once, of every class of the round."""
+        return self.benchmark.streams["test"]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that is scored: classes, prompts, rounds and the pixels of validation and test.
+
+        It is the same for every seed. Records with different fingerprints were not scored on the same thing.
+        """
+        return self._digest("val", "test")
+
+    @cached_property
+    def training_fingerprint(self) -> str:
+        """SHA-256 of what this seed trains on: the train and protected images."""
+        return self._digest("train", "protected")
+
+    def _digest(self, *splits: str) -> str:
+        sha = hashlib.sha256(repr((self.classes, self.prompts, self.rounds)).encode())
+        digests: dict[int, str] = {}  # rounds often share one data set: hash it once
+        for data in self.data:
+            for split in splits:
+                images: LabelledImages = getattr(data, split)
+                if id(images) not in digests:
+                    digests[id(images)] = images.digest()
+                sha.update(digests[id(images)].encode())
+        return sha.hexdigest()
