@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 RESULTS = Path("results")
+INTERRUPTED = 130  # what typer returns after Ctrl-C
 
 app = typer.Typer(
     help="Does a model keep what it could do when it is developed further? A benchmark of model developmental safety.",
@@ -144,15 +145,16 @@ def calibrate(
 def main() -> None:
     """Run a command; a user's mistake gives one line and exit code 2."""
     try:
-        sys.exit(app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except (ValueError, OSError) as error:
         fail(" ".join(str(error).split()), 2)
-    except KeyboardInterrupt:
-        fail("interrupted; finished runs are kept, the same command goes on from there", 130)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not the option parser's
             raise
         fail(" ".join(error.format_message().split()) or "see --help", 2)
+    if code == INTERRUPTED:
+        fail("interrupted; finished runs are kept, the same command goes on from there", code)
+    sys.exit(code)
 
 
 def fail(message: str, code: int) -> None:

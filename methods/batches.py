@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +14,8 @@ ON_DEVICE_LIMIT = 4 << 30  # bytes of images kept whole on an accelerator; large
 
 def generator(seed: int, purpose: str) -> torch.Generator:
     """A CPU random generator of its own for each (seed, purpose)."""
-    return torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(purpose.encode()))
+    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4]))  # torch's CPU generator keeps 32 bits alone
 
 
 class Permutations:

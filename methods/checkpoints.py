@@ -18,6 +18,7 @@ from methods.clip import ClipClassifier
 from methods.tokenizer import VOCAB_SIZE, ByteTokenizer
 
 TINY = "mds-tiny"  # the embedded default: a 16-token ViT and a byte-level text tower, 1.2 M parameters
+METADATA = "mds-bench"  # key of the description in a file's metadata
 
 open_clip.add_model_config(Path(__file__).parent / "model_configs")
 
@@ -59,7 +60,8 @@ def tokenizer_for(model: str, clip: nn.Module) -> Any:
 def checkpoint_bytes(model: ClipClassifier, name: str) -> bytes:
     """The classifier as a safetensors file: open_clip's own keys, heads beside them, the architecture as metadata."""
     state = {key.removeprefix("clip."): value.cpu().contiguous() for key, value in model.state_dict().items()}
-    return save(state, {"model": name, "prompts": json.dumps(model.prompts, ensure_ascii=False)})
+    description = json.dumps({"model": name, "prompts": model.prompts}, ensure_ascii=False)
+    return save(state, {METADATA: description})  # one key: safetensors writes several in random order
 
 
 def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None) -> ClipClassifier:
@@ -73,13 +75,13 @@ def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None
     Raises:
         ValueError: no such file, not safetensors, or weights of another architecture.
     """
-    state, metadata = _read(path)
-    name = metadata.get("model") or model or TINY
+    state, description = _read(path)
+    name = description.get("model") or model or TINY
     if model is not None and model != name:
         raise ValueError(f"{path}: holds a {name}, not a {model}: drop --model or choose another --base")
     classifier = create_classifier(prompts, name)
     heads = {key: state.pop(key) for key in ("heads_in", "heads_out") if key in state}
-    if len(heads) == 2 and metadata.get("prompts") == json.dumps(list(prompts), ensure_ascii=False):
+    if len(heads) == 2 and description.get("prompts") == list(prompts):
         classifier.heads_in = nn.Parameter(heads["heads_in"])
         classifier.heads_out = nn.Parameter(heads["heads_out"])
     expected = {key: value.shape for key, value in classifier.clip.state_dict().items()}
@@ -90,12 +92,13 @@ def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None
     return classifier
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise ValueError(f"no such checkpoint: {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            description = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, description  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({error}); convert it with safetensors.torch.save_file") from error
 

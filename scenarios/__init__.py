@@ -5,8 +5,10 @@ Importing this package is cheap; ``build`` imports torch and Avalanche.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,11 +43,20 @@ def build(name: str, seed: int = 0, **options: Any) -> DevelopmentStream:
     if name not in SCENARIOS:
         raise ValueError(unknown_name("scenario", name, SCENARIOS))
     module, _, function = SCENARIOS[name][0].partition(":")
-    return getattr(import_module(module), function)(seed=seed, **options)
+    make = getattr(import_module(module), function)
+    parameters = {key: p for key, p in signature(make).parameters.items() if key != "seed"}
+    for option in options:
+        if option not in parameters:
+            raise ValueError(unknown_name(f"option of scenario {name}:", option, parameters))
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in options:
+            raise ValueError(f"scenario {name} needs the option {key!r}")
+    return make(seed=seed, **options)
 
 
-def unknown_name(kind: str, name: str, known: Any) -> str:
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for an unknown name: the nearest known one, and all of them."""
-    near = get_close_matches(name, list(known), n=1)
+    known = list(known)
+    near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}"

@@ -23,10 +23,10 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4 or len(images) != len(labels):
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or labels.shape != images.shape[:1]:
             raise ValueError(
                 f"expected uint8 images (N, 3, H, W) and N labels, got {images.dtype} {tuple(images.shape)} "
-                f"and {len(labels)} labels"
+                f"and labels {tuple(labels.shape)}"
             )
         self.images, self.labels = images, labels.long()
         self.targets: list[int] = self.labels.tolist()  # the name Avalanche looks for
@@ -139,6 +139,15 @@ class DevelopmentStream:
                     f"stream {self.name!r}, round {number}: the target must differ from the protected classes, there "
                     f"must be one protected class or more, and all must be known (unknown: {sorted(unknown)})"
                 )
+        for number, (round_, data) in enumerate(zip(self.rounds, self.data, strict=True), 1):
+            scored = round_.classes
+            for split, names in (("train", scored[:1]), ("protected", scored[1:]), ("val", scored), ("test", scored)):
+                self._check_labels(f"{split} data of round {number}", getattr(data, split), names)
+
+    def _check_labels(self, what: str, images: LabelledImages, names: Sequence[str]) -> None:
+        found, wanted = set(images.labels.unique().tolist()), {self.classes.index(name) for name in names}
+        if found != wanted:
+            raise ValueError(f"stream {self.name!r}: {what} has labels {sorted(found)}, it should have {sorted(wanted)}")
 
     @cached_property
     def benchmark(self) -> CLScenario:

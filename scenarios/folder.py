@@ -1,0 +1,218 @@
+"""Your own photos as a development stream: a folder of class-named folders, or a CSV."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import torch
+
+from scenarios import unknown_name
+from scenarios.photos import SPLITS, Photo, compose, decode, find_photos, some
+from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
+
+TEST_PERCENT, VAL_PERCENT = 25, 15
+
+# A floor, no recommendation: below it there is nothing to score. A regression shows from hundreds of test photos on.
+MINIMUM = {"test": 5, "val": 3, "train": 1}
+ENOUGH = 20  # photos in a class that give MINIMUM by the percentages above
+
+# The base sees the target as rarely as a driving data set sees fog: BDD100K labels 143 of about 80,000 frames foggy.
+RARE_SHARE = 0.0018
+
+Splits = dict[str, list[Photo]]
+
+
+def folder(
+    seed: int = 0,
+    *,
+    data: str,
+    target: str,
+    protected: Sequence[str] | None = None,
+    image_size: int = 64,
+    protected_per_class: int | None = None,
+    base_share: float = 0.4,
+    prompt: str = "a photo of a {}.",
+) -> DevelopmentStream:
+    """One round on your own photos: ``target`` must be learned and the protected classes kept.
+
+    Each class is split by itself. Its photos are ordered by the SHA-256 of class name and path below the class folder;
+    of this order the first 25 % are test and the next 15 % validation. Of what remains of a protected class,
+    ``base_share`` is for pretraining the base model and the rest is the pool that ``seed`` draws the protected data
+    from. Of what remains of the target, one photo or more is for pretraining, but no more than 0.18 % of the base
+    images and no more than ``base_share``; the rest are the round's new images.
+
+    So test and validation depend on the class's own files alone: not on the seed, on where the folder lies, or on the
+    other classes. Adding photos to a class can move others of it across a border; a CSV with ``split`` freezes the
+    splits, and keeps photos together that show the same thing.
+
+    In a CSV (columns ``path,label[,split]``, paths relative to the CSV's folder) a ``split`` is obeyed: ``test``,
+    ``val``, ``train`` (protected or target data) or ``base`` (pretraining, whatever ``base_share`` is). Rows without
+    one are split as above among themselves.
+
+    Args:
+        seed: decides which photos of the pool are the protected data; with the whole pool in use, nothing.
+        data: path of a folder of class-named folders of photos, or of a CSV.
+        target: the class to be learned.
+        protected: the classes to be kept; all others but the target are then left out. Default: all but the target.
+        image_size: side in px, 16 to 1,024; photos are resized and centre-cropped to it.
+        protected_per_class: labelled photos of each protected class a method may use. Default: the whole pool.
+        base_share: share of each protected class's training photos held back for pretraining, 0 to below 1. With 0
+            nothing is held back, and the base model comes from elsewhere.
+        prompt: text for a class, with ``{}`` for its name; underscores in names become spaces.
+
+    Raises:
+        ValueError: an option or class name is wrong, photos are too few or cannot be read; the message has the remedy.
+    """
+    _check_options(protected, image_size, protected_per_class, base_share, prompt)
+    photos = find_photos(data)
+    target, kept = _choose(photos, compose(target), protected)
+    classes = tuple(sorted((target, *kept)))
+    splits = _split(photos, target, kept, base_share)
+    _check_counts(splits, data)
+    drawn = {label: _draw(splits[label]["train"], protected_per_class, label, seed) for label in kept}
+
+    # All at once, drawn or not: whether the photos can serve must not depend on the seed.
+    decode((photo.path for label in classes for split in SPLITS for photo in splits[label][split]), image_size)
+    images = partial(_images, classes=classes, image_size=image_size)
+    base = [photo for label in classes for photo in splits[label]["base"]]
+    return DevelopmentStream(
+        name="folder",
+        version=1,
+        seed=seed,
+        classes=classes,
+        prompts=_prompts(prompt, classes),
+        rounds=(Round(target, kept),),
+        data=(
+            RoundData(
+                train=images(splits[target]["train"]),
+                protected=images(photo for label in kept for photo in drawn[label]),
+                val=images(photo for label in classes for photo in splits[label]["val"]),
+                test=images(photo for label in classes for photo in splits[label]["test"]),
+            ),
+        ),
+        options={  # without ``data``: the same photos elsewhere are the same stream
+            "target": target,
+            "protected": list(kept),
+            "image_size": image_size,
+            "protected_per_class": protected_per_class,
+            "base_share": base_share,
+            "prompt": prompt,
+        },
+        pretraining=partial(images, base) if base else None,
+    )
+
+
+def _check_options(
+    protected: Sequence[str] | None, image_size: int, protected_per_class: int | None, base_share: float, prompt: str
+) -> None:
+    if isinstance(protected, str) or (protected is not None and not protected):
+        raise ValueError(f"protected must be a list of one class name or more, not {protected!r}: leave it out for all")
+    if not 16 <= image_size <= 1024:
+        raise ValueError(f"image_size must be between 16 and 1024 px, not {image_size}")
+    if protected_per_class is not None and protected_per_class < 1:
+        raise ValueError(
+            f"protected_per_class must be 1 or more, not {protected_per_class}: leave it out for all photos"
+        )
+    if not 0 <= base_share < 1:
+        raise ValueError(f"base_share must be 0 or more and below 1, not {base_share}")
+    if prompt.count("{}") != 1:
+        raise ValueError(
+            f"prompt must have one {{}} where the class name goes, as 'a photo of a {{}}.', not {prompt!r}"
+        )
+
+
+def _choose(known: Iterable[str], target: str, protected: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+    """The target and the protected classes, sorted, once they make sense."""
+    known = list(known)
+    names = (
+        [label for label in known if label != target] if protected is None else [compose(name) for name in protected]
+    )
+    for option, name in (("target class", target), *(("protected class", name) for name in names)):
+        if name not in known:
+            raise ValueError(unknown_name(option, name, known))
+    if target in names:
+        raise ValueError(f"protected: {target!r} is the target: take it out of the protected classes")
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"protected: {', '.join(twice)} given more than once: name each class once")
+    if not names:
+        raise ValueError(f"data: {target!r} is the only class: add a class that must be kept")
+    return target, tuple(sorted(names))
+
+
+def _prompts(prompt: str, classes: Sequence[str]) -> tuple[str, ...]:
+    prompts = tuple(prompt.replace("{}", label.replace("_", " ")) for label in classes)
+    twins = sorted({text for text in prompts if prompts.count(text) > 1})
+    if twins:
+        raise ValueError(f"data: several classes have the prompt {some(twins)!r}: rename one, underscores are spaces")
+    return prompts
+
+
+def _split(
+    photos: dict[str, list[Photo]], target: str, protected: Sequence[str], base_share: float
+) -> dict[str, Splits]:
+    """The splits of each class in the stream; see ``folder`` for the rule."""
+
+    def held_back(rest: int) -> int:
+        return max(1, round(rest * base_share)) if base_share else 0
+
+    splits = {label: _split_class(photos[label], held_back) for label in protected}
+    base = sum(len(parts["base"]) for parts in splits.values())
+    rare = max(1, int(base * RARE_SHARE)) if base_share else 0
+    splits[target] = _split_class(photos[target], lambda rest: min(rare, held_back(rest)))
+    return splits
+
+
+def _split_class(photos: Iterable[Photo], held_back: Callable[[int], int]) -> Splits:
+    """One class: rows with a split obeyed, the others divided; ``held_back`` maps what val and test leave to base."""
+    photos = list(photos)
+    free = sorted((photo for photo in photos if photo.split is None), key=_rank)
+    test, val = (len(free) * percent // 100 for percent in (TEST_PERCENT, VAL_PERCENT))
+    rest = test + val
+    base = rest + held_back(len(free) - rest) if free else 0
+    divided = {"test": free[:test], "val": free[test:rest], "base": free[rest:base], "train": free[base:]}
+    split_of = {photo: split for split in SPLITS for photo in divided[split]}
+    return {split: [photo for photo in photos if (photo.split or split_of[photo]) == split] for split in SPLITS}
+
+
+def _rank(photo: Photo) -> tuple[bytes, str]:
+    # "surrogateescape": Linux allows file names that are not Unicode.
+    name = f"{photo.label}/{photo.name}".encode(errors="surrogateescape")
+    return hashlib.sha256(name).digest(), str(photo.path)
+
+
+def _check_counts(splits: dict[str, Splits], data: str) -> None:
+    short = []
+    for label in sorted(splits):
+        counts = {split: len(photos) for split, photos in splits[label].items()}
+        if any(counts[split] < least for split, least in MINIMUM.items()):
+            parts = ", ".join(f"{count} {split}" for split, count in counts.items())
+            short.append(f"class {label!r} has {sum(counts.values())} ({parts})")
+    if short:
+        needs = ", ".join(f"{least} {split}" for split, least in MINIMUM.items())
+        raise ValueError(
+            f"data: too few photos in {data}: {some(short)}; each class needs {needs}, that is {ENOUGH} photos where "
+            "no split is given: add photos, lower base_share, or name only larger classes as protected"
+        )
+
+
+def _draw(pool: list[Photo], count: int | None, label: str, seed: int) -> list[Photo]:
+    """``count`` photos of the pool, decided by ``seed``, in the pool's order."""
+    if count is None:
+        return pool
+    if count > len(pool):
+        raise ValueError(
+            f"protected_per_class is {count}, but class {label!r} has {len(pool)} photos for it: lower it, lower "
+            "base_share, or add photos"
+        )
+    chosen = random.Random(f"{seed} {label}").sample(range(len(pool)), count)
+    return [pool[number] for number in sorted(chosen)]
+
+
+def _images(photos: Iterable[Photo], classes: Sequence[str], image_size: int) -> LabelledImages:
+    photos = list(photos)
+    labels = torch.tensor([classes.index(photo.label) for photo in photos])
+    return LabelledImages(torch.stack(decode((photo.path for photo in photos), image_size)), labels)

@@ -1,0 +1,135 @@
+"""The command line as its users meet it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+FAST = ("--scenario", "toy", "--base", "toy.safetensors", "--set", "steps=4", "--quiet")
+
+
+def test_run_prints_json_alone_and_show_and_leaderboard_read_its_records(command):
+    code, out, err = command("run", "--method", "mds", "--seeds", "2", "--json", *FAST)
+    assert code == 0, err
+    printed = json.loads(out)
+    assert printed["scenario"] == "toy" and printed["method"] == "mds" and [r["seed"] for r in printed["runs"]] == [0, 1]
+    round_ = printed["runs"][0]["rounds"][0]
+    assert set(round_) == {"target", "target_gain", "devsafety", "strictly_preserved", "classes"}
+    assert round_["classes"]["f"].keys() == {"n", "old_correct", "new_correct", "both_correct"}
+    rounds = [r["rounds"][0] for r in printed["runs"]]
+    assert printed["strict_preservation_rate"] == sum(r["strictly_preserved"] for r in rounds) / 2
+    assert printed["preserved_gain"] == sum(r["target_gain"] * r["strictly_preserved"] for r in rounds) / 2
+
+    record = next(Path("results/records/toy").glob("mds-seed0-*.json"))
+    code, out, _ = command("show", str(record))
+    assert code == 0 and "f (target)" in out
+    code, out, _ = command("leaderboard")
+    assert code == 0 and "mds" in Path("results/leaderboard.md").read_text()
+
+
+def test_what_is_finished_is_not_run_again_unless_forced(command):
+    arguments = ("run", "--method", "rm", "--seed", "3", *FAST)
+    assert command(*arguments)[0] == 0
+    (record,) = Path("results/records/toy").glob("*.json")
+    before = record.stat().st_mtime_ns
+    assert command(*arguments)[0] == 0
+    assert record.stat().st_mtime_ns == before
+    assert command(*arguments, "--force")[0] == 0
+    assert record.stat().st_mtime_ns > before
+
+
+def test_an_interrupted_command_goes_on_where_it_stopped(command, monkeypatch):
+    from benchmark import runner
+
+    made = []
+    execute = runner.Run.execute
+
+    def interrupted(self, on_step):
+        if len(made) == 1:
+            raise KeyboardInterrupt
+        made.append(self.stream.seed)
+        return execute(self, on_step)
+
+    monkeypatch.setattr(runner.Run, "execute", interrupted)
+    code, _, err = command("run", "--method", "finetune", "--seeds", "3", *FAST)
+    assert code == 130 and "goes on from there" in err
+    made.append(-1)
+    assert command("run", "--method", "finetune", "--seeds", "3", *FAST)[0] == 0
+    assert made == [0, -1, 1, 2]
+
+
+def test_progress_is_plain_lines_on_stderr_away_from_a_terminal(command):
+    code, out, err = command("run", "--method", "mds", "--seeds", "1", *FAST[:-1])
+    assert code == 0 and "mds seed 0: 4/4" in err.splitlines() and "4/4" not in out
+
+
+def test_lists(command):
+    code, out, _ = command("list", "methods")
+    assert code == 0 and {line.split()[0] for line in out.splitlines()} >= {"mds", "rm", "finetune", "frozen", "joint"}
+    code, out, _ = command("list", "scenarios")
+    assert code == 0 and {line.split()[0] for line in out.splitlines()} >= {"driving-foggy", "folder"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "--method", "msd"), "did you mean 'mds'"),
+        (("run", "--method", "mds", "--scenario", "driving-fogy"), "did you mean 'driving-foggy'"),
+        (("run", "--method", "mds", *FAST, "--set", "betta=3"), "did you mean 'beta'"),
+        (("run", "--method", "mds", *FAST, "--set", "beta=much"), "--set beta=much"),
+        (("run", "--method", "mds", *FAST, "--set", "beta=-1"), "greater than or equal to 0"),
+        (("run", "--method", "mds", *FAST, "--set", "beta"), "key=value"),
+        (("run", "--method", "mds", *FAST, "--option", "round=2"), "did you mean 'rounds'"),
+        (("run", "--method", "mds", "--seeds", "few"), "--seeds"),
+        (("run", "--method", "mds", "--seeds", "0"), "1 or more"),
+        (("run", "--method", "mds", "--seed", "1,1"), "distinct"),
+        (("run", "--method", "mds", "--seed", "1", "--seeds", "2"), "not both"),
+        (("run", "--method", "mds", "--device", "tpu"), "auto, cpu or cuda"),
+        (("run", "--method", "mds", "--scenario", "folder"), "needs --data"),
+        (("run", "--method", "mds", "--scenario", "folder", "--data", "nowhere", "--target", "x"), "nowhere"),
+        (("run", "--method", "mds", "--target", "x"), "belongs to --scenario folder"),
+        (("run", "--method", "mds", "--scenario", "toy", "--base", "none.safetensors"), "no such checkpoint"),
+        (("run", "--method", "mds", "--scenario", "toy", "--model", "ViT-B-32"), "needs weights"),
+        (("run",), "--method"),
+        (("walk",), "No such command"),
+        (("show", "nothing.json"), "nothing.json"),
+        (("leaderboard", "--results", "nowhere"), "nowhere"),
+        (("list", "toys"), "methods or scenarios"),
+        (("pretrain", "--scenario", "toy", "--set", "epoch=2"), "did you mean 'epochs'"),
+    ],
+    ids=lambda value: " ".join(value[-4:]) if isinstance(value, tuple) else "",
+)
+def test_mistakes_give_one_line_and_exit_code_2(command, arguments, message):
+    code, out, err = command(*arguments)
+    assert code == 2 and out == ""
+    assert len(err.splitlines()) == 1 and err.startswith("error: ") and message in err
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(command):
+    Path("file").write_text("")
+    code, _, err = command("run", "--method", "mds", "--results", "file/results", *FAST)
+    assert code == 2 and "cannot write to file/results" in err
+
+
+def test_a_checkpoint_of_another_architecture(command):
+    import torch
+    from safetensors.torch import save
+
+    Path("other.safetensors").write_bytes(save({"fc.weight": torch.zeros(2)}))
+    code, _, err = command("run", "--method", "mds", "--scenario", "toy", "--base", "other.safetensors")
+    assert code == 2 and "other.safetensors: not a checkpoint of mds-tiny" in err and len(err.splitlines()) == 1
+
+
+def test_pretrain_writes_a_base_that_run_can_start_from(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path / "cache"))
+    recipe = ("--set", "epochs=1", "--option", "per_class=20", "--quiet")
+    code, out, err = command("pretrain", "--scenario", "toy", "--out", "mine.safetensors", *recipe)
+    assert code == 0 and "mine.safetensors" in out, err
+    code, out, _ = command("run", "--method", "frozen", "--scenario", "toy", "--base", "mine.safetensors", "--json")
+    assert code == 0 and json.loads(out)["strict_preservation_rate"] == 1
+    first = Path("mine.safetensors").read_bytes()
+    assert command("pretrain", "--scenario", "toy", "--out", "again.safetensors", *recipe)[0] == 0
+    assert Path("again.safetensors").read_bytes() == first
+    assert len(list((tmp_path / "cache" / "bases").iterdir())) == 1

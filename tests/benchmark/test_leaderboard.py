@@ -1,0 +1,334 @@
+"""Tables worked by hand, and that nothing is mixed, dropped or rendered as markup."""
+
+from __future__ import annotations
+
+import io
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from benchmark import leaderboard, records
+from benchmark.leaderboard import table
+from benchmark.records import Record
+
+CLASSES = ["foggy", "clear", "partly cloudy"]
+
+
+def a_round(target: int, clear: int, cloudy: int) -> dict[str, Any]:
+    """A round over 100 images a class, of which 50 were right before; so many more are right now."""
+    changes = zip(CLASSES, (target, clear, cloudy), strict=True)
+    test = {
+        name: {"n": 100, "old_correct": 50, "new_correct": 50 + change, "both_correct": 50 + min(change, 0)}
+        for name, change in changes
+    }
+    return {
+        "target": "foggy",
+        "protected": CLASSES[1:],
+        "val": {},
+        "test": test,
+        "checkpoints": [],
+        "selected_step": 30,
+        "losses": [],
+        "seconds": 1.0,
+    }
+
+
+def record(method: str, seed: int, *rounds: tuple[int, int, int], **changes: Any) -> Record:
+    """A record whose rounds have these changes of the target and the two protected classes, in points."""
+    scenario = {
+        "name": "driving",
+        "version": 1,
+        "fingerprint": "f1",
+        "training_fingerprint": f"t{seed}",
+        "classes": CLASSES,
+        "options": {"image_size": 64},
+    }
+    places = {"python": "", "platform": "", "processor": "", "device": "cpu"}
+    return Record.model_validate(
+        {
+            "scenario": scenario | changes.pop("scenario", {}),
+            "method": {"name": method, "version": 1, "settings": {"lr": 0.01}} | changes.pop("as_method", {}),
+            "base": {"name": "tiny", "sha256": "0123456789", "model": "ViT"} | changes.pop("base", {}),
+            "seed": seed,
+            "rounds": [a_round(*changed) for changed in rounds],
+            "environment": places | {"threads": 1, "packages": {}, "peak_memory_mb": 1.0},
+            "seconds": 2.0 + seed,
+            "created": "2026-01-02T03:04:05+00:00",
+        }
+        | changes
+    )
+
+
+def diverged(method: str, seed: int, *rounds: tuple[int, int, int], **changes: Any) -> Record:
+    return record(method, seed, *rounds, status="diverged", message="loss is NaN at step 7", **changes)
+
+
+# mds keeps everything in two of three runs, naive gains most and never keeps, joint and frozen are for reference
+EXAMPLE = [
+    record("frozen", 0, (0, 0, 0)),
+    record("joint", 0, (40, 10, 10)),
+    record("naive", 0, (30, -10, 2)),
+    record("naive", 1, (20, -4, -20)),
+    record("mds", 0, (10, 0, 2)),
+    record("mds", 1, (6, 1, 3)),
+    record("mds", 2, (8, 5, -1)),
+]
+
+
+def row(frame: pd.DataFrame, method: str) -> dict[Any, Any]:
+    (found,) = frame[frame["method"] == method].to_dict("records")
+    return found
+
+
+def shown(call: Any, *arguments: Any) -> str:
+    console = Console(file=io.StringIO(), width=150, color_system=None)
+    call(*arguments, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def save(found: Sequence[Record], results: Path) -> Path:
+    for one in found:
+        records.write(one, pd.DataFrame(columns=records.COLUMNS), results)
+    return results
+
+
+def test_a_table_worked_by_hand() -> None:
+    frame = table(EXAMPLE)
+    assert list(frame["method"]) == ["mds", "naive", "joint", "frozen"], "best first, reference rows last"
+    assert list(frame["reference"]) == [False, False, True, True]
+    assert list(frame["note"]) == [""] * 4
+    low, high = 0.09429932405024612, 0.9915962413403873  # 3p² − 2p³ = 0.025, and 1 − p³ = 0.025
+    assert row(frame, "mds") == {
+        "scenario": "driving",
+        "scenario_version": 1,
+        "method": "mds",
+        "method_version": 1,
+        "seeds": 3,
+        "rounds": 3,
+        "diverged": 0,
+        "strict_rate": 2 / 3,
+        "strict_low": pytest.approx(low),
+        "strict_high": pytest.approx(high),
+        "preserved_gain": pytest.approx((0.10 + 0.06 + 0) / 3),
+        "target_gain": pytest.approx(0.08),
+        "target_gain_sd": pytest.approx(0.02),
+        "devsafety": pytest.approx((0 + 0.01 - 0.01) / 3),
+        "devsafety_min": pytest.approx(-0.01),
+        "seconds": 3.0,
+        "reference": False,
+        "note": "",
+    }
+    assert row(frame, "naive")["preserved_gain"] == 0
+    assert row(frame, "naive")["target_gain"] == pytest.approx(0.25)
+    assert row(frame, "naive")["devsafety_min"] == pytest.approx(-0.20)
+    assert math.isnan(row(frame, "joint")["target_gain_sd"]), "one round has no spread"
+
+
+def test_every_round_counts() -> None:
+    found = row(table([record("mds", 0, (10, 0, 0), (20, -1, 0)), record("mds", 1, (30, 0, 0), (40, 0, 0))]), "mds")
+    assert (found["seeds"], found["rounds"], found["strict_rate"]) == (2, 4, 0.75)
+    assert found["preserved_gain"] == pytest.approx(0.20)
+    assert found["target_gain"] == pytest.approx(0.25)
+
+
+def test_ties_in_preserved_gain_go_by_target_gain_and_what_was_not_scored_is_last() -> None:
+    runs = [record("a", 0, (10, -1, 0)), record("b", 0, (20, -1, 0)), record("c", 0, (-5, -1, 0)), diverged("d", 0)]
+    assert list(table(runs)["method"]) == ["b", "a", "c", "d"]
+
+
+def test_diverged_runs_are_counted_and_shown() -> None:
+    frame = table([record("mds", 0, (10, 0, 0)), diverged("mds", 1), diverged("mds", 2)])
+    found = row(frame, "mds")
+    assert (found["seeds"], found["rounds"], found["diverged"]) == (3, 1, 2)
+    assert found["strict_rate"] == pytest.approx(1 / 3)
+    assert found["strict_high"] < 0.95, "the interval is that of 1 of 3"
+    assert found["preserved_gain"] == pytest.approx(0.10 / 3)
+    assert (found["target_gain"], found["seconds"]) == (0.10, 2.0), "of scored runs alone"
+    assert "| 3, 2 diverged |" in leaderboard.to_markdown(frame)
+    assert "3, 2 diverged" in shown(leaderboard.print_table, frame)
+
+
+def test_a_diverged_run_fails_every_round_of_its_stream() -> None:
+    good, bad = ((10, 0, 0), (10, 0, 0), (10, 0, 0)), ((50, 0, 0),)
+    found = row(table([record("ewc", 0, *good), diverged("mds", 0, *bad), record("mds", 1, *good)]), "mds")
+    assert found["strict_rate"] == 3 / 6, "also those before it diverged, and those that it never reached"
+    assert found["preserved_gain"] == pytest.approx(0.05)
+    assert found["target_gain"] == pytest.approx(0.10)
+    alone = row(table([diverged("mds", 0, *bad)]), "mds")
+    assert (alone["strict_rate"], alone["rounds"], alone["preserved_gain"]) == (0, 0, 0)
+    assert alone["strict_high"] == pytest.approx(1 - 0.025**0.5), "none of 2: the round it completed and the next"
+    text = leaderboard.to_markdown(table([diverged("mds", 0, *bad)]))
+    assert "| mds | 1, 1 diverged | 0.0 % [0.0, 84.2] | 0.0 | – | – | – |" in text
+
+
+UNLIKE = [
+    ({"scenario": {"version": 2, "fingerprint": "f2"}}, "other data version: 2"),
+    ({"scenario": {"fingerprint": "f2"}}, "other data: f2"),
+    ({"scenario": {"options": {"image_size": 32}}}, "other options: image_size=32"),
+    ({"scenario": {"options": {}}}, "other options: image_size=unset"),
+    ({"base": {"sha256": "abcdefghijkl"}}, "other base: ViT abcdefgh"),
+    ({"as_method": {"version": 2}}, "other method version: 2"),
+    ({"as_method": {"settings": {"lr": 0.001}}}, "other settings: lr=0.001"),
+    ({"as_method": {"settings": {"lr": 0.01, "head": "low rank"}}}, "other settings: head=low rank"),
+]
+
+
+@pytest.mark.parametrize(("changes", "note"), UNLIKE)
+def test_what_differs_is_kept_apart_and_noted(changes: dict[str, Any], note: str) -> None:
+    usual = [record("mds", 0, (10, 0, 0)), record("mds", 1, (20, 0, 0)), record("ewc", 0, (1, 0, 0))]
+    frame = table([*usual, record("mds", 0, (50, 0, 0), **changes)])
+    assert list(frame["note"]) == [note, "", ""]
+    assert list(frame["seeds"]) == [1, 2, 1]
+    assert list(frame["target_gain"]) == [pytest.approx(0.5), pytest.approx(0.15), pytest.approx(0.01)]
+    assert f"| mds ({note}) |" in leaderboard.to_markdown(frame)
+
+
+def test_a_note_says_all_that_differs_and_nothing_else() -> None:
+    usual = [record("mds", seed, (10, 0, 0), as_method={"settings": {"lr": 0.01, "tau": 1}}) for seed in (0, 1)]
+    other = record("mds", 0, (9, 0, 0), as_method={"settings": {"lr": 0.1, "tau": 1}}, base={"sha256": "z"})
+    assert list(table([*usual, other])["note"]) == ["", "other base: ViT z; other settings: lr=0.1"]
+
+
+def test_between_equals_the_newest_version_is_usual() -> None:
+    runs = [record("mds", 0, (10, 0, 0), as_method={"version": number}) for number in (2, 10, 9)]
+    notes = dict(table(runs)[["method_version", "note"]].itertuples(index=False))
+    assert notes == {10: "", 2: "other method version: 2", 9: "other method version: 9"}
+
+
+def test_two_runs_of_one_seed_are_noted() -> None:
+    other_data = record("mds", 3, (10, 0, 0), scenario={"training_fingerprint": "else"})
+    found = row(table([record("mds", 3, (10, 0, 0)), record("mds", 4, (10, 0, 0)), other_data]), "mds")
+    assert (found["seeds"], found["note"]) == (3, "training data differ between runs of seed 3")
+
+
+def test_numbers_as_they_are_shown() -> None:
+    lines = leaderboard.to_markdown(table(EXAMPLE)).splitlines()
+    start = lines.index("## driving")
+    assert lines[start + 2 : start + 8] == [
+        "| Method | Runs | Strictly preserved | Preserved gain | Target gain | DevSafety | Seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| mds | 3 | 66.7 % [9.4, 99.2] | +5.3 | +8.0 ± 2.0 | 0.0, −1.0 | 3.0 |",
+        "| naive | 2 | 0.0 % [0.0, 84.2] | 0.0 | +25.0 ± 7.1 | −15.0, −20.0 | 2.5 |",
+        "| joint (reference) | 1 | 100.0 % [2.5, 100.0] | +40.0 | +40.0 | +10.0, +10.0 | 2.0 |",
+        "| frozen (reference) | 1 | 100.0 % [2.5, 100.0] | 0.0 | 0.0 | 0.0, 0.0 | 2.0 |",
+    ]
+    assert "`python -m benchmark leaderboard`" in lines[2]
+
+
+def test_the_printed_table_shows_what_the_file_shows() -> None:
+    frame = table([*EXAMPLE, record("mds", 0, (1, 0, 0), scenario={"name": "places"})])
+    text = shown(leaderboard.print_table, frame)
+    rows = [line for line in leaderboard.to_markdown(frame).splitlines() if line.startswith("| ") and "---" not in line]
+    for cell in {cell.strip() for line in rows for cell in line.strip("|").split("|")}:
+        assert cell in text
+    assert text.index("driving") < text.index("places")
+
+
+@pytest.mark.parametrize("fraction", [-0.0, 0.0, 0])
+def test_no_change_has_no_sign(fraction: float) -> None:
+    assert leaderboard.points(fraction) == "0.0"
+
+
+def test_a_small_loss_is_no_zero() -> None:
+    assert leaderboard.points(-0.0001) == "−0.0"
+    assert leaderboard.points(math.nan) == "–"
+
+
+def test_neither_the_order_of_records_nor_of_files_matters(tmp_path: Path) -> None:
+    runs = [*EXAMPLE, diverged("naive", 2), *(record("mds", 0, (33, 0, 0), **changes) for changes, _ in UNLIKE)]
+    # sums of floats that depend on the order, were they not exact
+    runs += [record("sums", seed, (seed % 7, 0, seed % 3)) for seed in range(20)]
+    expected = table(runs)
+    pd.testing.assert_frame_equal(table(runs[::-1]), expected, check_exact=True)
+    first = [path.read_bytes() for path in leaderboard.write(save(runs, tmp_path / "a"))]
+    second = [path.read_bytes() for path in leaderboard.write(save(runs[::-1], tmp_path / "b"))]
+    again = [path.read_bytes() for path in leaderboard.write(tmp_path / "b")]
+    assert first == second == again
+
+
+def test_the_files_hold_the_table(tmp_path: Path) -> None:
+    markdown, csv = leaderboard.write(save(EXAMPLE, tmp_path))
+    assert (markdown, csv) == (tmp_path / "leaderboard.md", tmp_path / "leaderboard.csv")
+    assert markdown.read_text() == leaderboard.to_markdown(table(EXAMPLE))
+    read = pd.read_csv(csv, keep_default_na=False, na_values={"target_gain_sd": ""}, float_precision="round_trip")
+    pd.testing.assert_frame_equal(read, table(EXAMPLE), check_exact=True, check_dtype=False)
+
+
+def test_no_records(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="make records with"):
+        leaderboard.write(tmp_path)
+    assert list(table([]).columns) == leaderboard.COLUMNS
+    assert "There are no records yet." in leaderboard.to_markdown(table([]))
+
+
+HOSTILE = "a|b\n# x <img src=x> [red]y[/red] `z` *w* _v_ __u__ \x1b[2J\u2028\\"
+
+
+def test_hostile_names_stay_text() -> None:
+    runs = [record(HOSTILE, 0, (1, 0, 0), scenario={"name": HOSTILE}, as_method={"settings": {HOSTILE: HOSTILE}})]
+    runs += [record(HOSTILE, seed, (1, 0, 0), scenario={"name": HOSTILE}) for seed in (1, 2)]
+    text = leaderboard.to_markdown(table(runs))
+    safe = r"a\|b # x \<img src=x\> \[red\]y\[/red\] \`z\` \*w\* \_v\_ \_\_u\_\_ \[2J \\"
+    body = text[text.index("## ") :].rstrip().split("\n")
+    assert body[0] == f"## {safe}"
+    assert len(body) == 6, "a heading, a blank line, two lines of table head and two rows"
+    assert body[4].startswith(f"| {safe} | 2 |")
+    assert body[5].startswith(rf"| {safe} (other settings: ")
+    printed, record_ = shown(leaderboard.print_table, table(runs[1:])), shown(leaderboard.print_record, runs[0])
+    assert printed.count("[red]y[/red]") == 2, "as scenario and as method"
+    assert record_.count("[red]y[/red]") == 4, "as scenario, method, setting and its value"
+    assert "\x1b" not in printed + record_
+
+
+def test_underscores_inside_names_stay_readable() -> None:
+    assert "| weights_manipulation |" in leaderboard.to_markdown(table([record("weights_manipulation", 0, (1, 0, 0))]))
+
+
+def cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if line[:1] == "│"]
+
+
+def test_a_record_as_it_is_shown() -> None:
+    test = a_round(12, 2, -3)["test"]
+    test["clear"] = {"n": 100, "old_correct": 50, "new_correct": 52, "both_correct": 45}
+    rounds = [a_round(12, 2, -3) | {"test": test}]
+    text = shown(leaderboard.print_record, record("mds", 4, rounds=rounds))
+    assert cells(text) == [
+        ["foggy (target)", "100", "50.0", "62.0", "+12.0", "0", "12"],
+        ["clear", "100", "50.0", "52.0", "+2.0", "5", "7"],
+        ["partly cloudy (worst protected)", "100", "50.0", "47.0", "−3.0", "3", "0"],
+    ]
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[0] == "driving · mds · seed 4 · complete"
+    assert lines[1] == "round 1 of 1: foggy, selected step 30"
+    assert lines[-2:] == ["not preserved: partly cloudy −3.0 points", "settings: lr=0.01"]
+
+
+def test_the_verdict_names_all_that_got_worse_worst_first() -> None:
+    (result,) = record("mds", 0, (9, -1, -20)).rounds
+    assert leaderboard.verdict(result) == "not preserved: partly cloudy −20.0 points, clear −1.0 points"
+    text = shown(leaderboard.print_record, record("mds", 0, (9, 0, 0), (9, 0, -1)))
+    assert "strictly preserved\n" in text
+    assert "not preserved: partly cloudy −1.0 points\n" in text
+    assert "round 2 of 2" in text
+
+
+def test_a_diverged_record_says_so() -> None:
+    text = shown(leaderboard.print_record, diverged("mds", 0))
+    assert "seed 0 · diverged" in text
+    assert "counts as not preserved, preserved gain 0. loss is NaN at step 7" in text
+
+
+def test_importing_tables_is_cheap() -> None:
+    heavy = {"torch", "avalanche", "pandas", "scipy", "rich"}
+    code = f"import sys, benchmark.leaderboard; print(sorted({heavy} & sys.modules.keys()))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,115 @@
+"""A run: scored once on test, selected on validation, the same again with the same seed."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+import methods
+from benchmark.records import BaseInfo, recompute
+from benchmark.runner import Run
+from benchmark.selection import EVALUATIONS
+from methods.clip import predict_logits
+from methods.mds import MDSSettings
+from scenarios.stream import LabelledImages
+from tests.conftest import make_toy_stream
+
+INFO = BaseInfo(name="toy", sha256="0" * 64, model="mds-tiny")
+
+
+def run(stream, base, method: str = "mds", **settings) -> Run:
+    strategy = methods.load(method)
+    chosen = strategy.SETTINGS(**({} if method == "frozen" else {"steps": 8, "lr": 3e-4, **settings}))
+    return Run(stream, base, INFO, method, strategy, chosen)
+
+
+def outcome(record) -> str:
+    """A record as JSON without what time and place decide."""
+    rounds = tuple(r.model_copy(update={"seconds": 0.0}) for r in record.rounds)
+    return record.model_copy(update={"rounds": rounds, "seconds": 0.0, "created": "", "environment": None}).model_dump_json(
+        warnings=False
+    )
+
+
+def test_two_runs_of_one_seed_give_identical_records(toy_stream, toy_base):
+    (one, table), (two, same_table) = run(toy_stream, toy_base).execute(), run(make_toy_stream(0), toy_base).execute()
+    assert outcome(one) == outcome(two) and one.run_id == two.run_id
+    assert table.equals(same_table)
+
+
+def test_the_base_is_left_as_it_was(toy_stream, toy_base):
+    before = copy.deepcopy(toy_base.state_dict())
+    run(toy_stream, toy_base).execute()
+    assert all(torch.equal(before[key], value) for key, value in toy_base.state_dict().items())
+
+
+def test_counts_are_those_of_the_predictions_and_the_old_model_is_the_base(toy_stream, toy_base):
+    record, table = run(toy_stream, toy_base).execute()
+    assert recompute(record, table) == []
+    test = toy_stream.data[0].test
+    wanted = predict_logits(toy_base, test.images).argmax(1)
+    rows = table[table["split"] == "test"]
+    assert rows["old"].tolist() == [toy_stream.classes[k] for k in wanted]
+    assert rows["label"].tolist() == [toy_stream.classes[k] for k in test.labels]
+    assert set(table["split"]) == {"val", "test"} and len(rows) == len(test)
+
+
+def test_frozen_changes_exactly_nothing(toy_stream, toy_base):
+    record, table = run(toy_stream, toy_base, "frozen").execute()
+    (result,) = record.rounds
+    assert (table["old"] == table["new"]).all()
+    assert result.target_gain == 0 and result.devsafety == 0 and result.strictly_preserved
+    assert all(c.old_correct == c.new_correct == c.both_correct for c in result.test.values())
+
+
+def test_the_selected_point_is_the_best_on_validation(toy_stream, toy_base):
+    record, _ = run(toy_stream, toy_base, steps=12, lr=2e-3).execute()
+    (result,) = record.rounds
+    assert [c.step for c in result.checkpoints] == [3, 6, 9, 12] and len(result.checkpoints) == EVALUATIONS
+    best = max(result.checkpoints, key=lambda c: (min(c.devsafety, 0), c.target_accuracy))
+    assert result.selected_step == best.step
+    assert result.val["f"].counts.new_accuracy == best.target_accuracy  # the weights went back to that point
+
+
+def test_test_images_decide_nothing(toy_stream, toy_base):
+    """With other test images, every choice and every weight stays the same."""
+    data = toy_stream.data[0]
+    noise = torch.randint(0, 256, data.test.images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    other = replace(toy_stream, data=(replace(data, test=LabelledImages(noise, data.test.labels)),))
+    (one, _), (two, _) = run(toy_stream, toy_base).execute(), run(other, toy_base).execute()
+    assert one.rounds[0].test != two.rounds[0].test
+    assert one.rounds[0].losses == two.rounds[0].losses and one.rounds[0].val == two.rounds[0].val
+    assert one.rounds[0].selected_step == two.rounds[0].selected_step
+    assert one.run_id != two.run_id
+
+
+def test_each_round_is_compared_with_the_one_before(toy_base):
+    stream = make_toy_stream(0, rounds=2)
+    record, table = run(stream, toy_base).execute()
+    first, second = (table[(table["round"] == r) & (table["split"] == "test")].reset_index() for r in (0, 1))
+    assert (second["old"] == first["new"]).all()
+    assert [r.target for r in record.rounds] == ["f", "e"] and "f" in record.rounds[1].test
+
+
+def test_a_run_that_diverges_is_recorded_so_and_not_scored(toy_stream, toy_base):
+    record, table = run(toy_stream, toy_base, "finetune", lr=1.0, weight_decay=1e30).execute()
+    assert record.status == "diverged" and "step" in record.message
+    assert record.rounds == () and table.empty
+
+
+@pytest.mark.parametrize(
+    "change", [{"lr": 1e-4}, {"beta": 1.0}, {"steps": 9}], ids=["lr", "beta", "steps"]
+)
+def test_settings_and_seed_name_the_run(toy_stream, toy_base, change):
+    base = run(toy_stream, toy_base).run_id
+    assert base == run(toy_stream, toy_base).run_id
+    assert base != run(toy_stream, toy_base, **change).run_id
+    assert base != run(make_toy_stream(1), toy_base).run_id
+
+
+def test_losses_are_of_every_step(toy_stream, toy_base):
+    record, _ = run(toy_stream, toy_base).execute()
+    assert len(record.rounds[0].losses) == MDSSettings(steps=8).steps

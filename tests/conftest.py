@@ -1,0 +1,87 @@
+"""What many tests share: a tiny stream of coloured noise, learned in seconds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@pytest.fixture(scope="session")
+def toy_stream():
+    """Six classes that a tiny model can learn: each tints noise in its own way; target 'f', protected the others."""
+    return make_toy_stream(seed=0)
+
+
+def make_toy_stream(seed: int, per_class: int = 30, rounds: int = 1):
+    """Toy stream; a second round protects the first one's target and develops 'e'."""
+    import torch
+
+    from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
+
+    classes = tuple("abcdef")
+
+    def images(split: str, names: str, count: int) -> LabelledImages:
+        rng = torch.Generator().manual_seed(sum(map(ord, split)))
+        labels = torch.tensor([classes.index(n) for n in names]).repeat_interleave(count)
+        # hues on a circle: neighbours look alike, so that learning one disturbs the next
+        angle = labels * (torch.pi / 3)
+        tint = torch.stack([angle.cos(), angle.sin(), -angle.cos()], dim=1)[:, :, None, None] * 50 + 128
+        noise = torch.randn(len(labels), 3, 64, 64, generator=rng) * 30 + torch.randn(len(labels), 3, 1, 1, generator=rng) * 18
+        return LabelledImages((tint + noise).clamp(0, 255).to(torch.uint8), labels)
+
+    plan = [Round("f", tuple("abcde")), Round("e", tuple("abcdf"))][:rounds]
+    val, test = images("val", "abcdef", per_class), images("test!", "abcdef", per_class)
+    data = tuple(
+        RoundData(images(f"train{seed}", r.target, 2 * per_class), images(f"kept{seed}", "".join(r.protected), per_class), val, test)
+        for r in plan
+    )
+    prompts = tuple(f"a {c}." for c in classes)
+    pretraining = lambda: images("base", "abcde", 40)  # noqa: E731
+    return DevelopmentStream("toy", 1, seed, classes, prompts, tuple(plan), data, {}, pretraining)
+
+
+@pytest.fixture(scope="session")
+def toy_base(toy_stream):
+    """A model that knows a to e and has never met f."""
+    from benchmark.pretrain import Recipe, pretrain
+
+    return pretrain(toy_stream.pretraining(), toy_stream.prompts, Recipe(epochs=12, batch_size=64, prior=0.0))
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """A folder of class-named folders of real photos, named by MDS_BENCH_PHOTOS."""
+    folder = os.environ.get("MDS_BENCH_PHOTOS")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("set MDS_BENCH_PHOTOS to a folder of class-named folders of photos to run this test")
+    return Path(folder)
+
+
+def toy_scenario(seed: int = 0, rounds: int = 1, per_class: int = 30):
+    """The toy stream as a named scenario, for tests of the command line."""
+    return make_toy_stream(seed, per_class, rounds)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path, toy_base):
+    """``command(*arguments) -> (exit code, stdout, stderr)``, with a scenario ``toy`` and its base at hand."""
+    from benchmark import cli
+    from methods.checkpoints import checkpoint_bytes
+    from scenarios import SCENARIOS
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(SCENARIOS, "toy", ("tests.conftest:toy_scenario", "coloured noise"))
+    Path("toy.safetensors").write_bytes(checkpoint_bytes(toy_base, "mds-tiny"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call

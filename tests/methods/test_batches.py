@@ -1,0 +1,90 @@
+"""Batches: balanced, without replacement, a function of seed and step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from methods.batches import ImagePool, Permutations, StepBatches
+
+
+class Experience:
+    def __init__(self, labels: list[int]) -> None:
+        self.labels = torch.tensor(labels)
+        self.images = torch.arange(len(labels))[:, None, None, None].expand(-1, 3, 2, 2).to(torch.uint8)
+
+
+def pool(labels: list[int]) -> ImagePool:
+    return ImagePool(Experience(labels), torch.device("cpu"))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 30), st.integers(1, 6))
+def test_every_pass_is_a_permutation(size, count, calls):
+    draws = Permutations(size, 7, "x")
+    taken = torch.cat([draws.take(k * count, count) for k in range(calls)])
+    for start in range(0, len(taken) - size + 1, size):
+        assert sorted(taken[start : start + size].tolist()) == list(range(size))
+
+
+def test_draws_depend_on_seed_and_purpose_not_on_history():
+    assert torch.equal(Permutations(50, 1, "a").take(70, 10), Permutations(50, 1, "a").take(60, 20)[10:])
+    assert not torch.equal(Permutations(50, 1, "a").take(0, 50), Permutations(50, 2, "a").take(0, 50))
+    assert not torch.equal(Permutations(50, 1, "a").take(0, 50), Permutations(50, 1, "b").take(0, 50))
+
+
+def test_a_batch_is_full_balanced_and_ordered():
+    batches = StepBatches(pool([9] * 40), pool([0] * 20 + [1] * 30 + [2] * 10), 5, 32, 0.5, seed=0)
+    for x, y, task in batches:
+        assert len(x) == 32 and x.dtype == torch.float32 and x.max() <= 1
+        assert y.tolist() == [9] * 17 + [0] * 5 + [1] * 5 + [2] * 5  # what does not divide goes to the target
+        assert task.eq(0).all()
+        assert torch.equal(batches.protected.labels[batches.protected_rows], y[17:])
+
+
+def test_protected_images_are_all_used_before_any_twice():
+    batches = StepBatches(pool([9] * 40), pool([0] * 10 + [1] * 10), 2, 20, 0.5, seed=0)
+    rows = torch.cat([batches.protected_rows for _ in batches])
+    assert sorted(rows.tolist()) == list(range(20))
+
+
+def test_with_hundreds_of_classes_each_step_takes_some_and_all_get_their_turn():
+    labels = [k for k in range(100) for _ in range(4)]
+    batches = StepBatches(pool([200] * 40), pool(labels), 10, 40, 0.5, seed=0)
+    seen = []
+    for _, y, _ in batches:
+        classes, counts = y[y != 200].unique(return_counts=True)
+        assert len(classes) == 10 and counts.eq(2).all()
+        seen += classes.tolist()
+    assert sorted(seen) == list(range(100))
+
+
+def test_the_target_order_is_the_same_for_every_method():
+    with_protected = StepBatches(pool([9] * 40), pool([0] * 20), 1, 20, 0.5, seed=3)
+    alone = StepBatches(pool([9] * 40), None, 1, 10, 0.5, seed=3)
+    next(iter(with_protected)), next(iter(alone))
+    assert with_protected.target_rows.tolist() == alone.target_rows.tolist()
+
+
+def test_any_avalanche_experience_can_be_read(toy_stream):
+    class Plain:
+        dataset = toy_stream.train[0].dataset
+
+    plain, fast = ImagePool(Plain(), torch.device("cpu")), ImagePool(toy_stream.train[0], torch.device("cpu"))
+    rows = torch.tensor([3, 1])
+    for got, wanted in zip(plain.take(rows), fast.take(rows), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_no_steps_no_batches():
+    assert list(StepBatches(pool([9] * 4), pool([0] * 4), 0, 8, 0.5, 0)) == []
+    assert len(StepBatches(pool([9]), None, 3, 8, 0.5, 0)) == 3
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_iterating_twice_gives_other_batches_only_through_class_visits(seed):
+    first = [y.tolist() for _, y, _ in StepBatches(pool([9] * 10), pool([0] * 5), 3, 8, 0.5, seed)]
+    again = [y.tolist() for _, y, _ in StepBatches(pool([9] * 10), pool([0] * 5), 3, 8, 0.5, seed)]
+    assert first == again
