@@ -30,18 +30,17 @@ def load_base(
     """
     model, name = _find(stream, choice, device, progress)
     architecture = choice.model or TINY
-    if model.image_size != stream.data[0].test.images.shape[-1]:
+    size = stream.data[0].test.images.shape[-1]
+    if model.image_size != size:
         raise ValueError(
-            f"the base {name} takes {model.image_size} px images, the stream has {stream.data[0].test.images.shape[-1]}: "
-            f"set --image-size {model.image_size}"
+            f"the base {name} takes {model.image_size} px images, the stream has {size} px: "
+            f"add --option image_size={model.image_size}"
         )
     sha = hashlib.sha256(checkpoint_bytes(model, architecture)).hexdigest()
     return model, BaseInfo(name=name, sha256=sha, model=architecture)
 
 
-def _find(
-    stream: DevelopmentStream, choice: BaseChoice, device: str, progress: Progress
-) -> tuple[ClipClassifier, str]:
+def _find(stream: DevelopmentStream, choice: BaseChoice, device: str, progress: Progress) -> tuple[ClipClassifier, str]:
     if choice.file is not None:
         return load_checkpoint(choice.file, stream.prompts, choice.model), choice.file.name
     if choice.model not in (None, TINY) or choice.pretrained is not None:

@@ -42,7 +42,9 @@ def run(
     seeds: Annotated[int | None, typer.Option(help="run seeds 0 to N-1; default: 5")] = None,
     seed: Annotated[str | None, typer.Option(help="run these seeds, with commas")] = None,
     device: Device = "auto",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the method, such as lr=0.0002")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the method, such as lr=0.0002")
+    ] = None,
     results: Results = RESULTS,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
@@ -113,7 +115,9 @@ def pretrain(
     scenario: Scenario,
     out: Annotated[Path | None, typer.Option(help="file to write; default: the user's cache")] = None,
     device: Device = "auto",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe, such as epochs=4")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the recipe, such as steps=500")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
     data: Data = None,
     target: Target = None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from methods.batches import Permutations, generator
@@ -21,12 +21,12 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = TINY
-    epochs: int = 8
-    batch_size: int = 128
-    lr: float = 1e-3
-    weight_decay: float = 0.1
-    warmup: float = 0.05
-    prior: float = 1.0  # strength of the logit adjustment for rare classes; 0 learns the classes' frequencies
+    steps: int = Field(1125, ge=1)
+    batch_size: int = Field(128, ge=1)
+    lr: float = Field(1e-3, ge=0)
+    weight_decay: float = Field(0.1, ge=0)
+    warmup: float = Field(0.05, gt=0, lt=1)  # share of the steps
+    prior: float = Field(0.45, ge=0)  # strength of the logit adjustment for rare classes; 0 learns their frequencies
     seed: int = 0
 
 
@@ -52,7 +52,7 @@ def pretrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = create_classifier(prompts, recipe.model).to(device).train()
-    steps = max(1, recipe.epochs * len(data) // recipe.batch_size)
+    steps = recipe.steps
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps, pct_start=recipe.warmup)
     counts = torch.bincount(data.labels, minlength=len(prompts)).float()

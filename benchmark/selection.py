@@ -78,9 +78,7 @@ class Selection(SupervisedPlugin):
         counts = count_pairs(self.images.labels.numpy(), self.old.numpy(), new.numpy(), self.classes)
         target = counts[self.round.target]
         safety = devsafety(counts, self.round.protected)
-        self.checkpoints.append(
-            Checkpoint(step=self._step, devsafety=safety, target_accuracy=target.new_accuracy)
-        )
+        self.checkpoints.append(Checkpoint(step=self._step, devsafety=safety, target_accuracy=target.new_accuracy))
         key = selection_key(counts, self.round.target, self.round.protected)
         if self._best is None or key > self._best:
             self._best, self.selected_step, self.predictions = key, self._step, new

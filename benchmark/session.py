@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,16 @@ def make_records(request: Request, reporter: Reporter) -> list[Record]:
     import scenarios
     from benchmark.bases import load_base, pick_device
     from benchmark.runner import Run
+    from methods.checkpoints import image_size
 
     device = pick_device(request.device)
     strategy = methods.load(request.method)
     settings = validated(strategy.SETTINGS, request.settings, f"method {request.method}")
+    options = {"image_size": image_size(request.base.model, request.base.file)} | request.options
     found: list[Record] = []
     shared: dict[tuple[str, int], Any] = {}
     for seed in request.seeds:
-        stream = scenarios.build(request.scenario, seed, **request.options)
+        stream = scenarios.build(request.scenario, seed, **options)
         base, info = load_base(stream, request.base, device, reporter.report)
         job = Run(stream, base, info, request.method, strategy, settings, device, shared)
         path = records.record_path(request.results, stream.name, request.method, seed, job.run_id)
@@ -80,8 +83,7 @@ def make_records(request: Request, reporter: Reporter) -> list[Record]:
             reporter.say(f"seed {seed}: already in {path}")
             found.append(records.read(path))
             continue
-        label = f"{request.method} seed {seed}"
-        record, predictions = job.execute(lambda done, total, label=label: reporter.report(label, done, total))
+        record, predictions = job.execute(partial(reporter.report, f"{request.method} seed {seed}"))
         records.write(record, predictions, request.results, overwrite=request.force)
         found.append(record)
     return found

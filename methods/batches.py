@@ -95,7 +95,13 @@ class StepBatches:
     """
 
     def __init__(
-        self, target: ImagePool, protected: ImagePool | None, steps: int, batch_size: int, target_share: float, seed: int
+        self,
+        target: ImagePool,
+        protected: ImagePool | None,
+        steps: int,
+        batch_size: int,
+        target_share: float,
+        seed: int,
     ) -> None:
         self.target, self.protected, self.steps, self.seed = target, protected, steps, seed
         self.images_per_class, self.classes_per_step = 0, 0

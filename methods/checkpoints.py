@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -49,7 +48,20 @@ def create_classifier(prompts: Sequence[str], model: str = TINY, pretrained: str
     return ClipClassifier(clip, prompts, tokenizer_for(model, clip))
 
 
-def tokenizer_for(model: str, clip: nn.Module) -> Any:
+def image_size(model: str | None = None, path: Path | None = None) -> int:
+    """Side in px of the images that an architecture, or the one a checkpoint names, takes.
+
+    Raises:
+        ValueError: unknown architecture, or not a checkpoint.
+    """
+    name = (_read(path)[1].get("model") if path is not None else None) or model or TINY
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ValueError(f"unknown --model {name!r}: see open_clip.list_models(), for example ViT-B-16")
+    return int(config["vision_cfg"].get("image_size", 224))
+
+
+def tokenizer_for(model: str, clip: Any) -> Any:
     """The tokenizer that fits the text tower of ``model``."""
     tower = getattr(clip, "text", clip)
     if tower.vocab_size == VOCAB_SIZE:
@@ -87,7 +99,9 @@ def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None
     expected = {key: value.shape for key, value in classifier.clip.state_dict().items()}
     wrong = [k for k in sorted(expected.keys() | state.keys()) if k not in state or expected.get(k) != state[k].shape]
     if wrong:
-        raise ValueError(f"{path}: not a checkpoint of {name}: {len(wrong)} of {len(expected)} weights differ, first {wrong[0]}")
+        raise ValueError(
+            f"{path}: not a checkpoint of {name}: {len(wrong)} of {len(expected)} weights differ, first {wrong[0]}"
+        )
     classifier.clip.load_state_dict(state)
     return classifier
 
@@ -100,7 +114,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             description = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             return {key: file.get_tensor(key) for key in file.keys()}, description  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error}); convert it with safetensors.torch.save_file") from error
+        raise ValueError(
+            f"{path}: not a safetensors file ({error}); convert it with safetensors.torch.save_file"
+        ) from error
 
 
 def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -112,4 +128,4 @@ def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
         logging.disable(logging.NOTSET)
 
 
-__all__ = ["TINY", "checkpoint_bytes", "create_classifier", "load_checkpoint", "tokenizer_for"]
+__all__ = ["TINY", "checkpoint_bytes", "create_classifier", "image_size", "load_checkpoint", "tokenizer_for"]

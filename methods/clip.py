@@ -29,11 +29,9 @@ class ClipClassifier(nn.Module):
     mean: Tensor  # (3, 1, 1)
     std: Tensor  # (3, 1, 1)
 
-    def __init__(
-        self, clip: nn.Module, prompts: Sequence[str], tokenizer: Any, temperature: float = TEMPERATURE
-    ) -> None:
+    def __init__(self, clip: Any, prompts: Sequence[str], tokenizer: Any, temperature: float = TEMPERATURE) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip: Any = clip
         self.prompts = tuple(prompts)
         self.temperature = temperature
         self._tower = [_text_tower(clip)]  # in a list: the tower is registered once, under clip
@@ -139,5 +137,7 @@ def _text_tower(clip: nn.Module) -> Any:
     parts = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
     usable = all(hasattr(tower, part) for part in parts) and getattr(tower, "cls_emb", None) is None
     if not usable or not isinstance(tower.text_projection, nn.Parameter):
-        raise ValueError("this model's text tower is not open_clip's transformer with a projection: choose another --model")
+        raise ValueError(
+            "this model's text tower is not open_clip's transformer with a projection: choose another --model"
+        )
     return tower

@@ -47,7 +47,9 @@ class MDSSettings(ContrastiveSettings):
     """Hyper-parameters of MDS."""
 
     beta: float = Field(100.0, ge=0, description="penalty weight; the effective quadratic weight is beta * tau")
-    gamma_protected: float = Field(0.8, gt=0, le=1, description="gamma_2: weight of the new batch in the averages of h_k")
+    gamma_protected: float = Field(
+        0.8, gt=0, le=1, description="gamma_2: weight of the new batch in the averages of h_k"
+    )
 
 
 class RMSettings(ContrastiveSettings):
@@ -84,9 +86,7 @@ class ContrastiveStrategy(RoundStrategy):
     def target_loss(self, similarity: Tensor, labels: Tensor) -> Tensor:
         """Surrogate of F with moving averages."""
         rows, t = self.batches.target_rows.to(self.device), self.settings.t
-        sides = zip(
-            negative_gaps(similarity, labels, len(rows)), (self.image_average, self.text_average), strict=True
-        )
+        sides = zip(negative_gaps(similarity, labels, len(rows)), (self.image_average, self.text_average), strict=True)
         total = similarity.new_zeros(())
         for gaps, average in sides:
             means = contrastive_means(gaps, t)

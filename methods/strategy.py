@@ -94,7 +94,7 @@ class RoundStrategy(SupervisedTemplate):
     @property
     def batches(self) -> StepBatches:
         """The round's batches, with the rows of the current step."""
-        return self.dataloader  # type: ignore[return-value]
+        return self.dataloader
 
     @property
     def temperature(self) -> float:
@@ -120,7 +120,7 @@ class RoundStrategy(SupervisedTemplate):
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """A fresh AdamW a round, with linear warm-up and cosine decay to 0 over its steps."""
-        self.model = self.model.to(self.device)
+        self.model.to(self.device)
         self.prepare_model()
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         s = self.settings

@@ -81,7 +81,7 @@ def foggy(
     )
 
 
-def base_images(target: int, image_size: int = 64, total: int = 40_000) -> LabelledImages:
+def base_images(target: int, image_size: int = 64, total: int = 24_000) -> LabelledImages:
     """What the base model was trained on: ``total`` images of the other weathers alike, the target as rare as fog is.
 
     Args:

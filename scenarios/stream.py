@@ -30,6 +30,7 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
             )
         self.images, self.labels = images, labels.long()
         self.targets: list[int] = self.labels.tolist()  # the name Avalanche looks for
+        self._digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -38,11 +39,13 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
         return self.images[index].float() / 255, self.targets[index]
 
     def digest(self) -> str:
-        """SHA-256 over shape, labels and pixels, as 64 hexadecimal digits."""
-        sha = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        sha.update(self.labels.numpy().tobytes())
-        sha.update(self.images.contiguous().numpy().data)
-        return sha.hexdigest()
+        """SHA-256 over shape, labels and pixels, as 64 hexadecimal digits; computed once."""
+        if self._digest is None:
+            sha = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+            sha.update(self.labels.numpy().tobytes())
+            sha.update(self.images.contiguous().numpy().data)
+            self._digest = sha.hexdigest()
+        return self._digest
 
     @staticmethod
     def concatenate(parts: Sequence[LabelledImages]) -> LabelledImages:
@@ -100,8 +103,9 @@ class RoundData:
 class DevelopmentStream:
     """A named sequence of development rounds over one set of classes.
 
-    ``train[r]``, ``protected[r]``, ``val[r]`` and ``test[r]`` are Avalanche experiences, one a round, so plain Avalanche
-    code runs on it: ``for experience in stream.train: strategy.train(experience)``; ``strategy.eval(stream.test)``.
+    ``train[r]``, ``protected[r]``, ``val[r]`` and ``test[r]`` are Avalanche experiences, one a round, so plain
+    Avalanche code runs on it: ``for experience in stream.train: strategy.train(experience)``, then
+    ``strategy.eval(stream.test)``.
 
     Attributes:
         name: as on the command line.
@@ -147,7 +151,9 @@ class DevelopmentStream:
     def _check_labels(self, what: str, images: LabelledImages, names: Sequence[str]) -> None:
         found, wanted = set(images.labels.unique().tolist()), {self.classes.index(name) for name in names}
         if found != wanted:
-            raise ValueError(f"stream {self.name!r}: {what} has labels {sorted(found)}, it should have {sorted(wanted)}")
+            raise ValueError(
+                f"stream {self.name!r}: {what} has labels {sorted(found)}, it should have {sorted(wanted)}"
+            )
 
     @cached_property
     def benchmark(self) -> CLScenario:
@@ -196,11 +202,7 @@ class DevelopmentStream:
 
     def _digest(self, *splits: str) -> str:
         sha = hashlib.sha256(repr((self.classes, self.prompts, self.rounds)).encode())
-        digests: dict[int, str] = {}  # rounds often share one data set: hash it once
         for data in self.data:
             for split in splits:
-                images: LabelledImages = getattr(data, split)
-                if id(images) not in digests:
-                    digests[id(images)] = images.digest()
-                sha.update(digests[id(images)].encode())
+                sha.update(getattr(data, split).digest().encode())
         return sha.hexdigest()

@@ -30,13 +30,21 @@ def make_toy_stream(seed: int, per_class: int = 30, rounds: int = 1):
         # hues on a circle: neighbours look alike, so that learning one disturbs the next
         angle = labels * (torch.pi / 3)
         tint = torch.stack([angle.cos(), angle.sin(), -angle.cos()], dim=1)[:, :, None, None] * 50 + 128
-        noise = torch.randn(len(labels), 3, 64, 64, generator=rng) * 30 + torch.randn(len(labels), 3, 1, 1, generator=rng) * 18
+        noise = (
+            torch.randn(len(labels), 3, 64, 64, generator=rng) * 30
+            + torch.randn(len(labels), 3, 1, 1, generator=rng) * 18
+        )
         return LabelledImages((tint + noise).clamp(0, 255).to(torch.uint8), labels)
 
     plan = [Round("f", tuple("abcde")), Round("e", tuple("abcdf"))][:rounds]
     val, test = images("val", "abcdef", per_class), images("test!", "abcdef", per_class)
     data = tuple(
-        RoundData(images(f"train{seed}", r.target, 2 * per_class), images(f"kept{seed}", "".join(r.protected), per_class), val, test)
+        RoundData(
+            images(f"train{seed}", r.target, 2 * per_class),
+            images(f"kept{seed}", "".join(r.protected), per_class),
+            val,
+            test,
+        )
         for r in plan
     )
     prompts = tuple(f"a {c}." for c in classes)
@@ -49,7 +57,7 @@ def toy_base(toy_stream):
     """A model that knows a to e and has never met f."""
     from benchmark.pretrain import Recipe, pretrain
 
-    return pretrain(toy_stream.pretraining(), toy_stream.prompts, Recipe(epochs=12, batch_size=64, prior=0.0))
+    return pretrain(toy_stream.pretraining(), toy_stream.prompts, Recipe(steps=37, batch_size=64, prior=0.0))
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +69,7 @@ def photos() -> Path:
     return Path(folder)
 
 
-def toy_scenario(seed: int = 0, rounds: int = 1, per_class: int = 30):
+def toy_scenario(seed: int = 0, rounds: int = 1, per_class: int = 30, image_size: int = 64):
     """The toy stream as a named scenario, for tests of the command line."""
     return make_toy_stream(seed, per_class, rounds)
 

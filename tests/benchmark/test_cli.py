@@ -14,7 +14,9 @@ def test_run_prints_json_alone_and_show_and_leaderboard_read_its_records(command
     code, out, err = command("run", "--method", "mds", "--seeds", "2", "--json", *FAST)
     assert code == 0, err
     printed = json.loads(out)
-    assert printed["scenario"] == "toy" and printed["method"] == "mds" and [r["seed"] for r in printed["runs"]] == [0, 1]
+    assert (
+        printed["scenario"] == "toy" and printed["method"] == "mds" and [r["seed"] for r in printed["runs"]] == [0, 1]
+    )
     round_ = printed["runs"][0]["rounds"][0]
     assert set(round_) == {"target", "target_gain", "devsafety", "strictly_preserved", "classes"}
     assert round_["classes"]["f"].keys() == {"n", "old_correct", "new_correct", "both_correct"}
@@ -97,7 +99,7 @@ def test_lists(command):
         (("show", "nothing.json"), "nothing.json"),
         (("leaderboard", "--results", "nowhere"), "nowhere"),
         (("list", "toys"), "methods or scenarios"),
-        (("pretrain", "--scenario", "toy", "--set", "epoch=2"), "did you mean 'epochs'"),
+        (("pretrain", "--scenario", "toy", "--set", "step=2"), "did you mean 'steps'"),
     ],
     ids=lambda value: " ".join(value[-4:]) if isinstance(value, tuple) else "",
 )
@@ -124,7 +126,7 @@ def test_a_checkpoint_of_another_architecture(command):
 
 def test_pretrain_writes_a_base_that_run_can_start_from(command, monkeypatch, tmp_path):
     monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path / "cache"))
-    recipe = ("--set", "epochs=1", "--option", "per_class=20", "--quiet")
+    recipe = ("--set", "steps=3", "--option", "per_class=20", "--quiet")
     code, out, err = command("pretrain", "--scenario", "toy", "--out", "mine.safetensors", *recipe)
     assert code == 0 and "mine.safetensors" in out, err
     code, out, _ = command("run", "--method", "frozen", "--scenario", "toy", "--base", "mine.safetensors", "--json")

@@ -29,9 +29,9 @@ def run(stream, base, method: str = "mds", **settings) -> Run:
 def outcome(record) -> str:
     """A record as JSON without what time and place decide."""
     rounds = tuple(r.model_copy(update={"seconds": 0.0}) for r in record.rounds)
-    return record.model_copy(update={"rounds": rounds, "seconds": 0.0, "created": "", "environment": None}).model_dump_json(
-        warnings=False
-    )
+    return record.model_copy(
+        update={"rounds": rounds, "seconds": 0.0, "created": "", "environment": None}
+    ).model_dump_json(warnings=False)
 
 
 def test_two_runs_of_one_seed_give_identical_records(toy_stream, toy_base):
@@ -100,9 +100,7 @@ def test_a_run_that_diverges_is_recorded_so_and_not_scored(toy_stream, toy_base)
     assert record.rounds == () and table.empty
 
 
-@pytest.mark.parametrize(
-    "change", [{"lr": 1e-4}, {"beta": 1.0}, {"steps": 9}], ids=["lr", "beta", "steps"]
-)
+@pytest.mark.parametrize("change", [{"lr": 1e-4}, {"beta": 1.0}, {"steps": 9}], ids=["lr", "beta", "steps"])
 def test_settings_and_seed_name_the_run(toy_stream, toy_base, change):
     base = run(toy_stream, toy_base).run_id
     assert base == run(toy_stream, toy_base).run_id

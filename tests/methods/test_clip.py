@@ -120,7 +120,12 @@ def test_checkpoint_round_trip_with_heads(tmp_path, images):
 
 @pytest.mark.parametrize(
     ("content", "model", "message"),
-    [(None, None, "no such checkpoint"), (b"nonsense", None, "not a safetensors"), ("other", None, "not a checkpoint of"), ("tiny", "RN50", "not a RN50")],
+    [
+        (None, None, "no such checkpoint"),
+        (b"nonsense", None, "not a safetensors"),
+        ("other", None, "not a checkpoint of"),
+        ("tiny", "RN50", "not a RN50"),
+    ],
 )
 def test_bad_checkpoints_are_one_line(tmp_path, content, model, message):
     from safetensors.torch import save
@@ -137,7 +142,9 @@ def test_bad_checkpoints_are_one_line(tmp_path, content, model, message):
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(("model", "tag", "message"), [("ViT-Q", None, "unknown --model"), ("ViT-B-32", "nope", "known are")])
+@pytest.mark.parametrize(
+    ("model", "tag", "message"), [("ViT-Q", None, "unknown --model"), ("ViT-B-32", "nope", "known are")]
+)
 def test_unknown_models_and_tags(model, tag, message):
     with pytest.raises(ValueError, match=message):
         create_classifier(PROMPTS, model, tag)
@@ -148,6 +155,6 @@ def test_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
         raise RuntimeError("offline\nat length")
 
     monkeypatch.setattr(open_clip, "create_model", no_network)
-    with pytest.raises(ValueError, match="--base FILE.safetensors") as caught:
+    with pytest.raises(ValueError, match=r"--base FILE\.safetensors") as caught:
         create_classifier(PROMPTS, "ViT-B-32", "laion400m_e31")
     assert "\n" not in str(caught.value)

@@ -45,7 +45,10 @@ def exact(images, texts, labels, old):
         value = value + T * torch.stack([((s[j, labels[i]] - own) / T).exp() for j in negatives]).mean().log() / TARGETS
     for k in range(KEPT):
         rows = [i for i in range(len(labels)) if labels[i] == k]
-        h = torch.stack([tau_losses(s, i) for i in rows]).mean() - torch.stack([tau_losses(old, i) for i in rows]).mean()
+        h = (
+            torch.stack([tau_losses(s, i) for i in rows]).mean()
+            - torch.stack([tau_losses(old, i) for i in rows]).mean()
+        )
         value = value + BETA * TAU / 2 * h.clamp_min(0) ** 2 / KEPT
     return value
 

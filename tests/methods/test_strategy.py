@@ -48,7 +48,9 @@ def test_zero_steps_are_the_old_model_bit_for_bit(name, toy_stream, toy_base):
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name, toy_stream, toy_base):
     one, same, other = (develop(name, toy_base, toy_stream, seed, steps=6).model for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), same.state_dict().values(), strict=True))
-    assert any(not torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 def test_global_random_numbers_do_not_matter(toy_stream, toy_base):
@@ -62,10 +64,10 @@ def test_global_random_numbers_do_not_matter(toy_stream, toy_base):
 @pytest.mark.parametrize("name", TRAINING)
 def test_data_is_left_untouched(name, toy_base):
     stream = make_toy_stream(seed=5)
-    before = stream.fingerprint, stream.training_fingerprint
+    before = copy.deepcopy(stream.data)
     develop(name, toy_base, stream, steps=3)
-    again = copy.copy(stream)
-    assert (again._digest("val", "test"), again._digest("train", "protected")) == before
+    for split in ("train", "protected", "val", "test"):
+        assert torch.equal(getattr(stream.data[0], split).images, getattr(before[0], split).images)
 
 
 @pytest.mark.parametrize("name", ["mds", "rm", "joint"])
@@ -108,7 +110,9 @@ def test_learning_rate_rises_and_falls_to_zero(toy_stream, toy_base):
         plugins=[Watch()],
     )
     strategy.train(toy_stream.train[0], eval_streams=[])
-    assert rates[0] == pytest.approx(0.01 / 5) and max(rates) == pytest.approx(0.01) and rates.index(max(rates)) in (4, 5)
+    assert (
+        rates[0] == pytest.approx(0.01 / 5) and max(rates) == pytest.approx(0.01) and rates.index(max(rates)) in (4, 5)
+    )
     assert rates[5:] == sorted(rates[5:], reverse=True) and rates[-1] < 0.001
     assert strategy.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-6)
 
