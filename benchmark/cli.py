@@ -100,14 +100,30 @@ def show(record: Annotated[Path, typer.Argument(help="a record's .json file")]) 
 
 @app.command("leaderboard")
 def leaderboard_(results: Results = RESULTS) -> None:
-    """Write leaderboard.md and leaderboard.csv from the records alone."""
+    """Write leaderboard.md, leaderboard.csv and plots from the records alone."""
     from rich.console import Console
 
-    from benchmark import leaderboard, records
+    from benchmark import leaderboard, plots, records
 
-    paths = leaderboard.write(results)
-    leaderboard.print_table(leaderboard.table(records.read_all(results)), Console())
+    found = records.read_all(results)
+    paths = [*leaderboard.write(results), *plots.write_all(found, results)]
+    leaderboard.print_table(leaderboard.table(found), Console())
     print("wrote " + ", ".join(map(str, paths)))
+
+
+@app.command()
+def sheet(
+    out: Annotated[Path, typer.Option(help="PNG file to write")],
+    scenario: Scenario = "driving-foggy",
+    data: Data = None,
+    target: Target = None,
+    protected: Protected = None,
+    option: Options = None,
+) -> None:
+    """Draw a contact sheet of a scenario's test images, one row a class."""
+    from benchmark import arguments, session
+
+    session.draw_sheet(scenario, arguments.scenario_options(scenario, option or [], data, target, protected), out)
 
 
 @app.command()

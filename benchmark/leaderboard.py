@@ -60,20 +60,18 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
         for method in _grouped(stream, lambda record: record.method.name):
             usual = usual_data | _most_common(_development(record) for record in method)
             for group in _grouped(method, lambda record: _canonical(_data(record) | _development(record))):
-                same_data = [record for record in stream if _data(record) == _data(group[0])]
-                length = max(len(record.rounds) + (record.status == "diverged") for record in same_data)
-                rows.append(_row(group, length) | {"note": _note(group, usual)})
+                rows.append(_row(group) | {"note": _note(group, usual)})
     rows.sort(key=_order)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _row(group: Sequence[Record], length: int) -> dict[str, Any]:
-    """Figures of runs that differ only in their seed, on a stream of ``length`` rounds."""
+def _row(group: Sequence[Record]) -> dict[str, Any]:
+    """Figures of runs that differ only in their seed."""
     complete = [record for record in group if record.status == "complete"]
     rounds = [result for record in complete for result in record.rounds]
     diverged = len(group) - len(complete)
     outcomes = [(result.target_gain, result.strictly_preserved) for result in rounds]
-    outcomes += [(math.nan, False)] * (diverged * length)
+    outcomes += [(math.nan, False)] * (diverged * group[0].scenario.rounds)
     preserved = sum(kept for _, kept in outcomes)
     low, high = metrics.rate_interval(preserved, len(outcomes))
     gains, safeties = [result.target_gain for result in rounds], [result.devsafety for result in rounds]

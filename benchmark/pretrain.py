@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +23,14 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = TINY
-    steps: int = Field(1125, ge=1)
+    steps: int = Field(1000, ge=1)
+    epochs: int = Field(60, ge=1)  # no more passes than this over a small set of images: fewer steps then
     batch_size: int = Field(128, ge=1)
     lr: float = Field(1e-3, ge=0)
     weight_decay: float = Field(0.1, ge=0)
     warmup: float = Field(0.05, gt=0, lt=1)  # share of the steps
-    prior: float = Field(0.45, ge=0)  # strength of the logit adjustment for rare classes; 0 learns their frequencies
+    floor: float = Field(0.1, ge=0, le=1)  # last learning rate over the peak: a base that can still be improved
+    prior: float = Field(0.75, ge=0)  # strength of the logit adjustment for rare classes; 0 learns their frequencies
     seed: int = 0
 
 
@@ -52,9 +56,9 @@ def pretrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = create_classifier(prompts, recipe.model).to(device).train()
-    steps = recipe.steps
+    steps = min(recipe.steps, max(1, recipe.epochs * len(data) // recipe.batch_size))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps, pct_start=recipe.warmup)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, recipe, steps))
     counts = torch.bincount(data.labels, minlength=len(prompts)).float()
     adjustment = recipe.prior * (counts.clamp_min(0.5) / counts.sum()).log().to(device)
     order = Permutations(len(data), recipe.seed, "pretraining")
@@ -69,6 +73,14 @@ def pretrain(
         schedule.step()
         on_step(step + 1, steps)
     return model.eval()
+
+
+def _rate(recipe: Recipe, steps: int, step: int) -> float:
+    """Share of the peak learning rate: a linear rise, then half a cosine down to the floor."""
+    rise = recipe.warmup * steps
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return recipe.floor + (1 - recipe.floor) * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
 
 
 def _mirror_half(images: Tensor, rng: torch.Generator) -> Tensor:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from benchmark import metrics
 
@@ -133,6 +133,7 @@ class ScenarioInfo(_Model):
     fingerprint: str
     training_fingerprint: str
     classes: tuple[str, ...]
+    rounds: int = Field(ge=1)
     options: PlainDict
 
 
@@ -181,8 +182,13 @@ class Record(_Model):
 
     @model_validator(mode="after")
     def _fits_stream(self) -> Record:
-        if self.status == "complete" and not self.rounds:
-            raise ValueError("a complete record needs its rounds")
+        if len(self.rounds) > self.scenario.rounds or (self.status == "complete") != (
+            len(self.rounds) == self.scenario.rounds
+        ):
+            raise ValueError(
+                f"a complete record has all {self.scenario.rounds} rounds of its stream and a diverged one fewer, "
+                f"this {self.status} one has {len(self.rounds)}"
+            )
         used = {name for r in self.rounds for name in (r.target, *r.protected, *r.val, *r.test)}
         if unknown := used - set(self.scenario.classes):
             raise ValueError(f"the rounds name classes that the scenario does not have: {sorted(unknown)}")

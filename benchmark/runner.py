@@ -48,6 +48,7 @@ class Run:
             fingerprint=s.fingerprint,
             training_fingerprint=s.training_fingerprint,
             classes=s.classes,
+            rounds=len(s.rounds),
             options=s.options,
         )
 
@@ -126,7 +127,7 @@ class Run:
             **{split: self._count(getattr(data, split), old[split], new[split], round_.classes) for split in new},
             checkpoints=tuple(selection.checkpoints),
             selected_step=selection.selected_step,
-            losses=tuple(round(loss, 6) for loss in torch.stack(strategy.losses).tolist()) if strategy.losses else (),
+            losses=tuple(torch.stack(strategy.losses).tolist()) if strategy.losses else (),
             seconds=round(time.perf_counter() - start, 2),
         )
         tables = [self._table(number, split, getattr(data, split), old[split], new[split]) for split in new]

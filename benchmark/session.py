@@ -91,9 +91,9 @@ def make_records(request: Request, reporter: Reporter) -> list[Record]:
 
 def summary(request: Request, found: Sequence[Record]) -> dict[str, Any]:
     """What ``--json`` prints. A diverged run has its status and message, and counts as not preserved."""
-    scored = [(r.target_gain, r.strictly_preserved) for record in found for r in record.rounds]
-    length = max((len(record.rounds) for record in found), default=1) or 1
-    scored += [(0.0, False) for record in found for _ in range(length - len(record.rounds))]
+    complete = [record for record in found if record.status == "complete"]
+    scored = [(r.target_gain, r.strictly_preserved) for record in complete for r in record.rounds]
+    scored += [(0.0, False)] * sum(r.scenario.rounds for r in found if r.status == "diverged")
     return {
         "scenario": request.scenario,
         "method": request.method,
@@ -139,6 +139,15 @@ def pretrain_base(
     if out is not None:
         records.replace_file(out, path.read_bytes())
     print(f"base: {out or path}")
+
+
+def draw_sheet(scenario: str, options: dict[str, Any], out: Path) -> None:
+    """Write a contact sheet of a scenario to ``out``."""
+    import scenarios
+    from benchmark.plots import contact_sheet
+
+    contact_sheet(scenarios.build(scenario, 0, **options), out)
+    print(f"sheet: {out}")
 
 
 def _check_writable(folder: Path) -> None:

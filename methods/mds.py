@@ -41,12 +41,13 @@ class ContrastiveSettings(Settings):
     t: float = Field(0.05, gt=0, description="temperature of the contrastive objective F")
     gamma_target: float = Field(0.8, gt=0, le=1, description="gamma_1: weight of the new batch in the averages of F")
     head_rank: int = Field(8, ge=0, description="rank of the task-dependent heads; 0 for none")
+    target_share: float = Field(0.25, gt=0, lt=1, description="share of a batch that shows the target")
 
 
 class MDSSettings(ContrastiveSettings):
     """Hyper-parameters of MDS."""
 
-    beta: float = Field(100.0, ge=0, description="penalty weight; the effective quadratic weight is beta * tau")
+    beta: float = Field(600.0, ge=0, description="penalty weight; the effective quadratic weight is beta * tau")
     gamma_protected: float = Field(
         0.8, gt=0, le=1, description="gamma_2: weight of the new batch in the averages of h_k"
     )
@@ -64,6 +65,11 @@ class ContrastiveStrategy(RoundStrategy):
     On a plain classifier similarities are its logits and F contrasts them across images and classes: only logits and
     labels are needed. ``tau`` and ``t`` are then usually 1.
     """
+
+    @property
+    def target_share(self) -> float:
+        """As set."""
+        return float(self.settings.target_share)
 
     def prepare_model(self) -> None:
         """Add the heads, unless an earlier round did."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 from torch import Tensor
 
+from methods.batches import ImagePool
 from methods.objectives import prompt_contrastive
 from methods.strategy import RoundStrategy, Settings
 
@@ -35,10 +34,10 @@ class Joint(RoundStrategy):
 
     SETTINGS: type[Settings] = JointSettings
 
-    def make_train_dataloader(self, **kwargs: Any) -> None:
-        """Give the target the share of one class among all."""
-        self.target_share = 1 / (1 + len(self.protected.labels.unique()))
-        super().make_train_dataloader(**kwargs)
+    @property
+    def target_share(self) -> float:
+        """That of one class among all."""
+        return 1 / (1 + len(ImagePool(self.protected, self.device).classes))
 
     def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy over the batch."""

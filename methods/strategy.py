@@ -21,11 +21,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    steps: int = Field(120, ge=0, description="optimizer steps a round; 0 leaves the old model as it is")
+    steps: int = Field(80, ge=0, description="optimizer steps a round; 0 leaves the old model as it is")
     batch_size: int = Field(96, ge=4, description="images a step, target and protected together")
-    lr: float = Field(1e-4, ge=0, le=1, description="peak learning rate of AdamW")
+    lr: float = Field(3e-5, ge=0, le=1, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's decay, on every parameter as published")
-    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps with linearly rising learning rate")
+    warmup: float = Field(0.3, ge=0, le=1, description="share of the steps with linearly rising learning rate")
 
 
 class RoundStrategy(SupervisedTemplate):
@@ -46,7 +46,6 @@ class RoundStrategy(SupervisedTemplate):
     SETTINGS: type[Settings] = Settings
     VERSION = 1  # raised whenever a method's numbers can change
     uses_protected = True
-    target_share = 0.5
 
     def __init__(
         self,
@@ -95,6 +94,11 @@ class RoundStrategy(SupervisedTemplate):
     def batches(self) -> StepBatches:
         """The round's batches, with the rows of the current step."""
         return self.dataloader
+
+    @property
+    def target_share(self) -> float:
+        """Share of a batch that shows the target; a method that uses protected data may want another."""
+        return 0.5
 
     @property
     def temperature(self) -> float:

@@ -48,6 +48,7 @@ def record(method: str, seed: int, *rounds: tuple[int, int, int], **changes: Any
         "fingerprint": "f1",
         "training_fingerprint": f"t{seed}",
         "classes": CLASSES,
+        "rounds": len(rounds) or 1,
         "options": {"image_size": 64},
     }
     places = {"python": "", "platform": "", "processor": "", "device": "cpu"}
@@ -67,7 +68,9 @@ def record(method: str, seed: int, *rounds: tuple[int, int, int], **changes: Any
 
 
 def diverged(method: str, seed: int, *rounds: tuple[int, int, int], **changes: Any) -> Record:
-    return record(method, seed, *rounds, status="diverged", message="loss is NaN at step 7", **changes)
+    stream = {"rounds": changes.pop("of", len(rounds) + 1)}  # the round after the complete ones did not end
+    message = "loss is NaN at step 7"
+    return record(method, seed, *rounds, status="diverged", message=message, scenario=stream, **changes)
 
 
 # mds keeps everything in two of three runs, naive gains most and never keeps, joint and frozen are for reference
@@ -158,7 +161,7 @@ def test_diverged_runs_are_counted_and_shown() -> None:
 
 def test_a_diverged_run_fails_every_round_of_its_stream() -> None:
     good, bad = ((10, 0, 0), (10, 0, 0), (10, 0, 0)), ((50, 0, 0),)
-    found = row(table([record("ewc", 0, *good), diverged("mds", 0, *bad), record("mds", 1, *good)]), "mds")
+    found = row(table([record("ewc", 0, *good), diverged("mds", 0, *bad, of=3), record("mds", 1, *good)]), "mds")
     assert found["strict_rate"] == 3 / 6, "also those before it diverged, and those that it never reached"
     assert found["preserved_gain"] == pytest.approx(0.05)
     assert found["target_gain"] == pytest.approx(0.10)

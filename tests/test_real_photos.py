@@ -1,0 +1,24 @@
+"""The folder scenario on real photos, from the command line to the table: what a user with photos of their own does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.mark.slow
+def test_store_is_developed_on_real_photos(command, photos, monkeypatch, tmp_path):
+    monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path / "cache"))
+    on_photos = ("--scenario", "folder", "--data", str(photos), "--target", "store", "--seeds", "1", "--json")
+    results = {}
+    for method in ("finetune", "mds"):
+        code, out, err = command("run", "--method", method, *on_photos)
+        assert code == 0, err
+        results[method] = json.loads(out)["runs"][0]["rounds"][0]
+    assert len(results["mds"]["classes"]) == 15
+    assert all(c["n"] >= 40 for c in results["mds"]["classes"].values())
+    base = [c["old_correct"] / c["n"] for name, c in results["mds"]["classes"].items() if name != "store"]
+    assert sum(base) / len(base) > 0.35  # fourteen protected classes: chance is below 0.08
+    assert results["mds"]["target_gain"] > 0.1
+    assert results["mds"]["devsafety"] > results["finetune"]["devsafety"] + 0.2
