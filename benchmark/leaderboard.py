@@ -33,8 +33,8 @@ INTRODUCTION = """\
 
 Made from the records by `python -m benchmark leaderboard`; do not edit.
 
-Best preserved gain first; gains and DevSafety are percentage points of test accuracy, over rounds × seeds.
-*Strictly preserved*: share of rounds in which no protected class got worse, with its exact 95 % interval
+Best preserved gain first, among equals best DevSafety; gains and DevSafety are percentage points of test accuracy, over
+rounds × seeds. *Strictly preserved*: share of rounds in which no protected class got worse, with its exact 95 % interval
 (Clopper–Pearson). *Preserved gain*: mean of the target's gain, where a round that was not strictly preserved counts 0.
 *Target gain*: mean ± standard deviation. *DevSafety*: smallest change over the protected classes, mean and worst.
 *Seconds*: mean of a run. A diverged run counts as not preserved with preserved gain 0; the other columns leave it out.
@@ -96,9 +96,11 @@ def _row(group: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def _order(row: dict[str, Any]) -> tuple[str, bool, float, float, str, str]:
-    gain = -math.inf if math.isnan(row["target_gain"]) else row["target_gain"]  # nothing scored comes last
-    return row["scenario"], row["reference"], -row["preserved_gain"], -gain, row["method"], row["note"]
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Best preserved gain first; among equals who lost least, then who gained most; nothing scored comes last."""
+    merits = ("preserved_gain", "devsafety", "target_gain")
+    values = [math.inf if math.isnan(row[merit]) else -row[merit] for merit in merits]
+    return row["scenario"], row["reference"], *values, row["method"], row["note"]
 
 
 def _data(record: Record) -> dict[str, Any]:

@@ -43,10 +43,21 @@ def gain_against_devsafety(records: Sequence[Record], path: Path) -> None:
         figure, axes = plt.subplots(figsize=(7, 4.2))
         frame = pd.DataFrame(rows, columns=["method", "DevSafety (points)", "target gain (points)"])
         sns.scatterplot(
-            frame, x="DevSafety (points)", y="target gain (points)", hue="method", style="method", s=70, ax=axes
+            frame,
+            x="DevSafety (points)",
+            y="target gain (points)",
+            hue="method",
+            style="method",
+            s=70,
+            alpha=0.8,
+            ax=axes,
         )
         axes.axvline(0, color="black", linewidth=1)
-        axes.set_xscale("symlog", linthresh=10)
+        axes.set_xscale("symlog", linthresh=10)  # a method that forgets all must not squeeze the others together
+        low, high = axes.get_xlim()
+        axes.set_xticks([x for x in (-100, -50, -20, -10, -5, 0, 5, 10) if low <= x <= high], minor=False)
+        axes.set_xticks([], minor=True)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_title(f"{records[0].scenario.name}: preserved is on or right of the line", fontsize=11)
         sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
         buffer = io.BytesIO()

@@ -1,0 +1,49 @@
+"""What is committed in results/ and shown in the README is what the committed records say."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from benchmark import leaderboard, records
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+
+
+def test_the_leaderboard_is_made_of_the_records(tmp_path):
+    shutil.copytree(RESULTS / "records", tmp_path / "records")
+    for made in leaderboard.write(tmp_path):
+        assert made.read_bytes() == (RESULTS / made.name).read_bytes(), (
+            f"run: python -m benchmark leaderboard ({made.name})"
+        )
+
+
+def test_every_count_follows_from_the_predictions_beside_it():
+    paths = sorted((RESULTS / "records").rglob("*.json"))
+    assert paths
+    for path in paths:
+        assert records.recompute(records.read(path), records.read_predictions(path)) == [], path
+
+
+def test_the_readme_shows_the_leaderboards_rows():
+    shown = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| ")]
+    made = (RESULTS / "leaderboard.md").read_text().splitlines()
+    rows = [line for line in made if line.startswith("| ")]
+    assert rows and all(row in shown for row in rows), "copy the table of results/leaderboard.md into the README"
+
+
+def test_records_were_made_by_the_code_as_it_is():
+    """Settings, versions and the shipped base of the committed records are today's."""
+    import methods
+    from benchmark.bases import shipped_base
+    from scenarios import build
+
+    stream = build("driving-foggy", 0, val_per_class=1, test_per_class=1, target_images=1, protected_per_class=1)
+    for record in records.read_all(RESULTS):
+        if record.scenario.name == stream.name:
+            strategy = methods.load(record.method.name)
+            assert record.method.version == strategy.VERSION
+            assert record.method.settings == strategy.SETTINGS().model_dump()
+            assert record.scenario.version == stream.version
+            assert shipped_base(record.base.name) is not None
