@@ -34,11 +34,11 @@ INTRODUCTION = """\
 Made from the records by `python -m benchmark leaderboard`; do not edit.
 
 Best preserved gain first, among equals best DevSafety; gains and DevSafety are percentage points of test accuracy, over
-rounds × seeds. *Strictly preserved*: share of rounds in which no protected class got worse, with its exact 95 % interval
-(Clopper–Pearson). *Preserved gain*: mean of the target's gain, where a round that was not strictly preserved counts 0.
-*Target gain*: mean ± standard deviation. *DevSafety*: smallest change over the protected classes, mean and worst.
-*Seconds*: mean of a run. A diverged run counts as not preserved with preserved gain 0; the other columns leave it out.
-Reference rows are not ranked and come last.
+rounds × seeds. *Strictly preserved*: share of rounds in which no protected class got worse, with its exact 95 %
+interval (Clopper–Pearson). *Preserved gain*: mean of the target's gain, a round that was not strictly preserved
+counting 0. *Target gain*: mean ± standard deviation. *DevSafety*: smallest change over the protected classes, mean and
+worst. *Seconds*: mean of a run. A diverged run counts as not preserved with preserved gain 0; the other columns leave
+it out. Reference rows are not ranked and come last.
 """
 
 
