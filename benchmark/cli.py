@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-RESULTS = Path("results")
+RUNS = Path("runs")  # where your own runs go
+RESULTS = Path("results")  # the committed records and the tables made from them
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 
 app = typer.Typer(
@@ -45,7 +46,7 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of the method, such as lr=0.0002")
     ] = None,
-    results: Results = RESULTS,
+    results: Results = RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
     force: Annotated[bool, typer.Option("--force", help="run again what is finished")] = False,
@@ -154,7 +155,7 @@ def calibrate(
     seeds: Annotated[int | None, typer.Option(help="seeds 0 to N-1; default: 5")] = None,
     seed: Annotated[str | None, typer.Option(help="these seeds, with commas")] = None,
     device: Device = "auto",
-    results: Results = RESULTS,
+    results: Results = RUNS,
 ) -> None:
     """Whether a scenario measures something: base accuracy, what fine-tuning forgets, what joint training gains."""
     from benchmark import arguments, calibration

@@ -31,7 +31,7 @@ class Request:
     options: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
-    results: Path = Path("results")
+    results: Path = Path("runs")
     force: bool = False
     base: BaseChoice = field(default_factory=BaseChoice)
 
@@ -45,7 +45,11 @@ def run(request: Request, as_json: bool = False, quiet: bool = False) -> list[Re
     else:
         console = Console()
         leaderboard.print_table(leaderboard.table(found), console)
-        console.print(f"records: {request.results / 'records' / request.scenario}", markup=False, highlight=False)
+        for line in (
+            f"records: {request.results / 'records' / request.scenario}",
+            f"next: python -m benchmark leaderboard --results {request.results}",
+        ):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     return found
 
 
@@ -80,7 +84,7 @@ def make_records(request: Request, reporter: Reporter) -> list[Record]:
         job = Run(stream, base, info, request.method, strategy, settings, device, shared)
         path = records.record_path(request.results, stream.name, request.method, seed, job.run_id)
         if path.is_file() and not request.force:
-            reporter.say(f"seed {seed}: already in {path}")
+            reporter.say(f"seed {seed}: already in {path}; --force runs it again")
             found.append(records.read(path))
             continue
         record, predictions = job.execute(partial(reporter.report, f"{request.method} seed {seed}"))

@@ -24,17 +24,17 @@ def test_run_prints_json_alone_and_show_and_leaderboard_read_its_records(command
     assert printed["strict_preservation_rate"] == sum(r["strictly_preserved"] for r in rounds) / 2
     assert printed["preserved_gain"] == sum(r["target_gain"] * r["strictly_preserved"] for r in rounds) / 2
 
-    record = next(Path("results/records/toy").glob("mds-seed0-*.json"))
+    record = next(Path("runs/records/toy").glob("mds-seed0-*.json"))
     code, out, _ = command("show", str(record))
     assert code == 0 and "f (target)" in out
-    code, out, _ = command("leaderboard")
-    assert code == 0 and "mds" in Path("results/leaderboard.md").read_text()
+    code, out, _ = command("leaderboard", "--results", "runs")
+    assert code == 0 and "mds" in Path("runs/leaderboard.md").read_text() and Path("runs/plots/toy.svg").is_file()
 
 
 def test_what_is_finished_is_not_run_again_unless_forced(command):
     arguments = ("run", "--method", "rm", "--seed", "3", *FAST)
     assert command(*arguments)[0] == 0
-    (record,) = Path("results/records/toy").glob("*.json")
+    (record,) = Path("runs/records/toy").glob("*.json")
     before = record.stat().st_mtime_ns
     assert command(*arguments)[0] == 0
     assert record.stat().st_mtime_ns == before

@@ -176,4 +176,4 @@ def test_it_trains_a_plain_classifier_on_a_plain_avalanche_benchmark(strategy_cl
     strategy.protect(benchmark.streams["kept"][0])
     strategy.train(benchmark.streams["train"][0], eval_streams=[])
     after = strategy.eval(benchmark.streams["test"])["Top1_Acc_Stream/eval_phase/test_stream"]
-    assert before < 0.67 and after > 0.85
+    assert before < 0.67 and after > before + 0.1
