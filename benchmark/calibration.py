@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmark.commands import Request, make_records
 from benchmark.leaderboard import points
 from benchmark.progress import Reporter
 from benchmark.records import Record
-from benchmark.session import Request, make_records
 
 PROTECTED_ACCURACY = (0.65, 0.92)  # able, with something to lose and something to win
 TARGET_ACCURACY = (0.25, 0.55)  # met before, not learned

@@ -59,9 +59,9 @@ def run(
     pretrained: Pretrained = None,
 ) -> None:
     """Develop a base model with a method, score strict preservation, keep records."""
-    from benchmark import arguments, session
+    from benchmark import arguments, commands
 
-    request = session.Request(
+    request = commands.Request(
         method=method,
         scenario=scenario,
         seeds=arguments.seeds(seeds, seed),
@@ -72,7 +72,7 @@ def run(
         force=force,
         base=arguments.BaseChoice(base, model, pretrained),
     )
-    session.run(request, as_json=as_json, quiet=quiet or as_json)
+    commands.run(request, as_json=as_json, quiet=quiet or as_json)
 
 
 @app.command("list")
@@ -122,9 +122,9 @@ def sheet(
     option: Options = None,
 ) -> None:
     """Draw a contact sheet of a scenario's test images, one row a class."""
-    from benchmark import arguments, session
+    from benchmark import arguments, commands
 
-    session.draw_sheet(scenario, arguments.scenario_options(scenario, option or [], data, target, protected), out)
+    commands.draw_sheet(scenario, arguments.scenario_options(scenario, option or [], data, target, protected), out)
 
 
 @app.command()
@@ -142,11 +142,11 @@ def pretrain(
     option: Options = None,
 ) -> None:
     """Train the small base model of a scenario."""
-    from benchmark import arguments, session
+    from benchmark import arguments, commands
 
     options = arguments.scenario_options(scenario, option or [], data, target, protected)
     recipe = arguments.key_values(settings or [], "--set")
-    session.pretrain_base(scenario, options, recipe, out, device, quiet)
+    commands.pretrain_base(scenario, options, recipe, out, device, quiet)
 
 
 @app.command()
