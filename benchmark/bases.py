@@ -29,15 +29,14 @@ def load_base(
         ValueError: the choice does not fit the stream or cannot be had.
     """
     model, name = _find(stream, choice, device, progress)
-    architecture = choice.model or TINY
     size = stream.data[0].test.images.shape[-1]
     if model.image_size != size:
         raise ValueError(
             f"the base {name} takes {model.image_size} px images, the stream has {size} px: "
             f"add --option image_size={model.image_size}"
         )
-    sha = hashlib.sha256(checkpoint_bytes(model, architecture)).hexdigest()
-    return model, BaseInfo(name=name, sha256=sha, model=architecture)
+    sha = hashlib.sha256(checkpoint_bytes(model, model.architecture)).hexdigest()
+    return model, BaseInfo(name=name, sha256=sha, model=model.architecture)
 
 
 def _find(stream: DevelopmentStream, choice: BaseChoice, device: str, progress: Progress) -> tuple[ClipClassifier, str]:

@@ -45,7 +45,9 @@ def create_classifier(prompts: Sequence[str], model: str = TINY, pretrained: str
             f"cannot get the weights {model}/{pretrained} ({type(error).__name__}): run once with a connection so that "
             "they are cached, set HF_HOME to a folder that has them, or give a local file with --base FILE.safetensors"
         ) from error
-    return ClipClassifier(clip, prompts, tokenizer_for(model, clip))
+    classifier = ClipClassifier(clip, prompts, tokenizer_for(model, clip))
+    classifier.architecture = model
+    return classifier
 
 
 def image_size(model: str | None = None, path: Path | None = None) -> int:

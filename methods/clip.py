@@ -25,6 +25,7 @@ class ClipClassifier(nn.Module):
         temperature: logits are cosine similarities divided by it. The model's own ``logit_scale`` is not used.
     """
 
+    architecture = ""  # open_clip's name of it, where known
     tokens: Tensor  # (C, L) int64
     mean: Tensor  # (3, 1, 1)
     std: Tensor  # (3, 1, 1)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
 
+import methods
 from methods.checkpoints import checkpoint_bytes, create_classifier, load_checkpoint
 from methods.clip import ClipClassifier, predict_logits
 from methods.tokenizer import ByteTokenizer
@@ -116,6 +120,16 @@ def test_checkpoint_round_trip_with_heads(tmp_path, images):
     assert torch.equal(load_checkpoint(path, PROMPTS)(images), model(images))
     assert load_checkpoint(path, PROMPTS[:2]).heads_in is None  # other classes: their heads mean nothing
     assert checkpoint_bytes(load_checkpoint(path, PROMPTS), "mds-tiny") == path.read_bytes()
+
+
+def test_a_checkpoint_says_which_architecture_it_is(tmp_path):
+    config = json.loads((Path(methods.__file__).parent / "model_configs" / "mds-tiny.json").read_text())
+    config["vision_cfg"]["layers"] = 1
+    (tmp_path / "mds-test-shallow.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path)
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(checkpoint_bytes(create_classifier(PROMPTS, "mds-test-shallow"), "mds-test-shallow"))
+    assert load_checkpoint(path, PROMPTS).architecture == "mds-test-shallow"
 
 
 @pytest.mark.parametrize(
