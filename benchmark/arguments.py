@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from scenarios import SCENARIOS
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -58,21 +61,29 @@ def key_values(pairs: Sequence[str], flag: str) -> dict[str, Any]:
 def scenario_options(
     scenario: str, pairs: Sequence[str], data: Path | None, target: str | None, protected: str | None
 ) -> dict[str, Any]:
-    """The scenario's own arguments. The folder scenario has flags for its three; others take none of them."""
+    """The scenario's own arguments: ``--option`` pairs, and those of its flags that it takes.
+
+    ``MDS_BENCH_DATA`` stands in for ``--data``.
+    """
     options = key_values(pairs, "--option")
+    if scenario not in SCENARIOS:
+        return options  # whoever looks it up says so
+    takes, needed = SCENARIOS[scenario].flags, SCENARIOS[scenario].needed
     flags = {"data": data, "target": target, "protected": protected}
-    given = {name: value for name, value in flags.items() if value is not None}
-    if scenario != "folder":
-        if given:
-            raise ValueError(f"--{next(iter(given))} belongs to --scenario folder, not to {scenario}")
-        return options
-    for needed in ("data", "target"):
-        if needed not in given:
-            raise ValueError(f"--scenario folder needs --{needed}")
-    options |= {"data": str(data), "target": target}
-    if protected is not None:
-        options["protected"] = tuple(name.strip() for name in protected.split(",") if name.strip())
-    return options
+    given = {name: str(value) for name, value in flags.items() if value is not None}
+    for name in given:
+        if name not in takes:
+            owners = ", ".join(owner for owner, entry in SCENARIOS.items() if name in entry.flags)
+            raise ValueError(f"--{name} is not for --scenario {scenario}: it belongs to {owners}")
+    if "data" in takes and "data" not in given and os.environ.get("MDS_BENCH_DATA"):
+        given["data"] = os.environ["MDS_BENCH_DATA"]
+    for name in needed:
+        if name not in given:
+            raise ValueError(f"--scenario {scenario} needs --{name}")
+    names = given.pop("protected", None)
+    if names is not None:
+        options["protected"] = tuple(name.strip() for name in names.split(",") if name.strip())
+    return options | given
 
 
 def validated(model: type[Model], values: Mapping[str, Any], owner: str) -> Model:

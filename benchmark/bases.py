@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +15,7 @@ from benchmark.pretrain import Recipe, pretrain
 from benchmark.records import BaseInfo, replace_file
 from methods.checkpoints import TINY, checkpoint_bytes, create_classifier, load_checkpoint
 from methods.clip import ClipClassifier
+from scenarios.pixels import cache_folder, reporting
 from scenarios.stream import DevelopmentStream
 
 Progress = Callable[[str, int, int], None]  # what is under way, done, total
@@ -51,7 +52,7 @@ def _find(stream: DevelopmentStream, choice: BaseChoice, device: str, progress: 
         return load_checkpoint(shipped, stream.prompts), stream.base
     if stream.pretraining is None:
         raise ValueError(f"scenario {stream.name} has no base of its own: give one with --base FILE.safetensors")
-    _, path = trained_base(stream, Recipe(), device, progress)
+    _, path = trained_base(stream, Recipe(**recipe_of(stream)), device, progress)
     return load_checkpoint(path, stream.prompts), path.name
 
 
@@ -61,13 +62,19 @@ def shipped_base(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def recipe_of(stream: DevelopmentStream) -> dict[str, Any]:
+    """How the stream wants its base trained: its own recipe, and varied views where its methods see them too."""
+    return {"augment": True} | stream.recipe if stream.augment else dict(stream.recipe)
+
+
 def trained_base(stream: DevelopmentStream, recipe: Recipe, device: str, progress: Progress) -> tuple[str, Path]:
     """Train a base on the stream's pretraining images, or find it in the cache of earlier trainings.
 
     The cache is keyed by content: images, prompts and recipe. Returns key and path.
     """
     assert stream.pretraining is not None
-    data = stream.pretraining()
+    with reporting(progress):
+        data = stream.pretraining()
     key = hashlib.sha256(f"{data.digest()} {stream.prompts} {recipe.model_dump_json()}".encode()).hexdigest()[:16]
     path = cache_folder() / "bases" / f"{stream.name}-{key}.safetensors"
     if not path.is_file():
@@ -75,13 +82,6 @@ def trained_base(stream: DevelopmentStream, recipe: Recipe, device: str, progres
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, checkpoint_bytes(model.cpu(), recipe.model))
     return key, path
-
-
-def cache_folder() -> Path:
-    """``MDS_BENCH_CACHE``, else ``mds-bench`` in the user's cache folder."""
-    if folder := os.environ.get("MDS_BENCH_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mds-bench"
 
 
 def pick_device(name: str) -> str:

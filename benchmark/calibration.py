@@ -1,74 +1,139 @@
-"""Whether a scenario measures something, as figures against the ranges it was made for."""
+"""Whether a stream measures something, as figures against the ranges it was made for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmark.commands import Request, make_records
-from benchmark.leaderboard import points
+from benchmark.leaderboard import markdown_table, points
 from benchmark.progress import Reporter
-from benchmark.records import Record
+from benchmark.records import Record, replace_file
 
 PROTECTED_ACCURACY = (0.65, 0.92)  # able, with something to lose and something to win
 TARGET_ACCURACY = (0.25, 0.55)  # met before, not learned
 FORGETTING = 0.20  # fine-tuning loses as much on some protected class, in every seed
 ROOM = 0.25  # training on everything gains as much on the target, in every seed
-TEST_IMAGES, VAL_IMAGES = 600, 300  # of each class, at least
+METHODS = ("frozen", "finetune", "joint")  # what the figures are made from
+
+PROTECTED, TARGET = "protected: base accuracy", "target: base accuracy"
+HEADINGS = ("stream", "round", PROTECTED, "in range", TARGET, "finetune", "joint", "")
+EXPLANATION = f"""\
+*Protected: base accuracy*: lowest to highest protected class on test, and the mean; wanted
+{PROTECTED_ACCURACY[0]:.0%} to {PROTECTED_ACCURACY[1]:.0%} for every class (*in range*: how many are), where the classes
+are more than 50 for their mean. *Target: base accuracy*: wanted {TARGET_ACCURACY[0]:.0%} to {TARGET_ACCURACY[1]:.0%}.
+*finetune*: points it loses on the worst protected class of round 1, least and most over seeds; wanted
+{100 * FORGETTING:.0f} or more in every seed. *joint*: points that training on everything gains on the round's target,
+least and most over seeds; wanted {100 * ROOM:.0f} or more in every seed. In later rounds the models that fine-tuning and
+joint training start from are those their earlier rounds left.
+"""
 
 
-def run(scenario: str, seeds: tuple[int, ...], device: str, results: Path) -> None:
-    """Run ``finetune`` and ``joint`` where their records are missing, then print the calibration table."""
+@dataclass(frozen=True)
+class Row:
+    """One round of a stream, measured. Accuracies are fractions of test images; the tuples go over classes or seeds."""
+
+    scenario: str
+    number: int  # of the round, from 1
+    target: str
+    protected: dict[str, float]  # accuracy of the base
+    target_accuracy: float  # of the base
+    forgetting: tuple[float, ...]  # DevSafety of fine-tuning, a seed each
+    room: tuple[float, ...]  # target gain of joint training, a seed each
+
+    @property
+    def faults(self) -> list[str]:
+        """What is out of range; empty for a round that is calibrated."""
+        low, high = PROTECTED_ACCURACY
+        found = []
+        if len(self.protected) > 50:
+            mean = fmean(self.protected.values())
+            if not low <= mean <= high:
+                found.append(f"mean of the protected classes {mean:.1%}")
+        else:
+            found += [f"{name} {value:.1%}" for name, value in self.protected.items() if not low <= value <= high]
+        if not TARGET_ACCURACY[0] <= self.target_accuracy <= TARGET_ACCURACY[1]:
+            found.append(f"{self.target} {self.target_accuracy:.1%}")
+        if self.number == 1 and max(self.forgetting) > -FORGETTING:
+            found.append(f"finetune forgets only {-100 * max(self.forgetting):.1f}")
+        if min(self.room) < ROOM:
+            found.append(f"joint gains only {100 * min(self.room):.1f}")
+        return found
+
+    def cells(self) -> tuple[str, ...]:
+        """What the table shows under ``HEADINGS``."""
+        values = list(self.protected.values())
+        inside = sum(PROTECTED_ACCURACY[0] <= value <= PROTECTED_ACCURACY[1] for value in values)
+        return (
+            self.scenario,
+            f"{self.number}: {self.target}",
+            f"{100 * min(values):.1f}–{100 * max(values):.1f} %, mean {100 * fmean(values):.1f} %",
+            f"{inside} of {len(values)}",
+            f"{100 * self.target_accuracy:.1f} %",
+            f"{points(max(self.forgetting))} to {points(min(self.forgetting))}",
+            f"{points(min(self.room))} to {points(max(self.room))}",
+            f"out of range: {', '.join(self.faults)}" if self.faults else "ok",
+        )
+
+
+def run(scenarios: Sequence[str], seeds: tuple[int, ...], device: str, results: Path, out: Path | None) -> None:
+    """Run ``METHODS`` where their records are missing, then print the table, and write it to ``out``."""
+    rows: list[Row] = []
     with Reporter() as reporter:
-        finetune, joint = (
-            make_records(Request(method, scenario, seeds, device=device, results=results), reporter)
-            for method in ("finetune", "joint")
+        for scenario in scenarios:
+            records = [
+                record
+                for method in METHODS
+                for record in make_records(Request(method, scenario, seeds, device=device, results=results), reporter)
+            ]
+            rows += measure(records)
+    _print(rows)
+    if out is not None:
+        replace_file(out, to_markdown(rows).encode())
+        print(f"table: {out}")
+
+
+def measure(records: Sequence[Record]) -> list[Row]:
+    """The rows of the stream that these complete records of ``METHODS`` are of.
+
+    Raises:
+        ValueError: a method has no complete record.
+    """
+    made = {name: [r for r in records if r.method.name == name and r.status == "complete"] for name in METHODS}
+    for name, found in made.items():
+        if not found:
+            raise ValueError(f"calibration needs complete runs of {', '.join(METHODS)}: there is none of {name}")
+    base = made["frozen"][0]
+    return [
+        Row(
+            scenario=base.scenario.name,
+            number=number + 1,
+            target=result.target,
+            protected={name: result.test[name].counts.old_accuracy for name in result.protected},
+            target_accuracy=result.test[result.target].counts.old_accuracy,
+            forgetting=tuple(record.rounds[number].devsafety for record in made["finetune"]),
+            room=tuple(record.rounds[number].target_gain for record in made["joint"]),
         )
-    console = Console()
-    console.print(_base_table(finetune[0]), _development_table(finetune, joint))
+        for number, result in enumerate(base.rounds)
+    ]
 
 
-def _base_table(record: Record) -> Table:
-    table = Table(title=f"{record.scenario.name}: base {record.base.name}, round 1")
-    for column in ("class", "role", "test n", "val n", "test accuracy", "val accuracy", "wanted", ""):
-        table.add_column(column, justify="left" if column in ("class", "role") else "right")
-    first = record.rounds[0]
-    for name in (*first.protected, first.target):
-        low, high = TARGET_ACCURACY if name == first.target else PROTECTED_ACCURACY
-        test, val = first.test[name].counts, first.val[name].counts
-        fits = low <= test.old_accuracy <= high and test.n >= TEST_IMAGES and val.n >= VAL_IMAGES
-        table.add_row(
-            name,
-            "target" if name == first.target else "protected",
-            str(test.n),
-            str(val.n),
-            f"{test.old_accuracy:.1%}",
-            f"{val.old_accuracy:.1%}",
-            f"{low:.0%} to {high:.0%}",
-            _mark(fits),
-        )
-    return table
+def to_markdown(rows: Sequence[Row]) -> str:
+    """The table as a Markdown document."""
+    table = markdown_table(HEADINGS, [row.cells() for row in rows], left=2)
+    return f"# Calibration\n\nMade by `python -m benchmark calibrate`; do not edit.\n\n{table}\n\n{EXPLANATION}"
 
 
-def _development_table(finetune: list[Record], joint: list[Record]) -> Table:
-    table = Table(title="what fine-tuning forgets and what there is to gain, in points on test")
-    for column in ("seed", "finetune: target", "finetune: worst protected", "", "joint: target", "joint: worst", " "):
-        table.add_column(column, justify="right")
-    for forgetful, full in zip(finetune, joint, strict=True):
-        lost, gained = forgetful.rounds[0], full.rounds[0]
-        table.add_row(
-            str(forgetful.seed),
-            points(lost.target_gain),
-            points(lost.devsafety),
-            _mark(lost.devsafety <= -FORGETTING),
-            points(gained.target_gain),
-            points(gained.devsafety),
-            _mark(gained.target_gain >= ROOM),
-        )
-    return table
-
-
-def _mark(fits: bool) -> str:
-    return "ok" if fits else "off"
+def _print(rows: Sequence[Row]) -> None:
+    table = Table(title="calibration", title_justify="left")
+    for heading in HEADINGS:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row.cells())
+    Console().print(table)
+    print(EXPLANATION)

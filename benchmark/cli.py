@@ -19,11 +19,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+data_app = typer.Typer(help="Data sets on disk, and what the streams hold.", rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
 Method = Annotated[str, typer.Option("--method", "-m", help="name of a method; see: list methods")]
 Scenario = Annotated[str, typer.Option("--scenario", "-s", help="name of a scenario; see: list scenarios")]
 Results = Annotated[Path, typer.Option("--results", help="folder that keeps records and leaderboards")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Data = Annotated[Path | None, typer.Option(help="folder scenario: class-named folders of photos, or a CSV")]
+Data = Annotated[Path | None, typer.Option(help="folder of the data set, or a CSV of photos; default: MDS_BENCH_DATA")]
 Target = Annotated[str | None, typer.Option(help="folder scenario: the class to improve")]
 Protected = Annotated[
     str | None, typer.Option(help="folder scenario: classes to keep, with commas; default: all others")
@@ -57,6 +60,7 @@ def run(
     base: Base = None,
     model: Model = None,
     pretrained: Pretrained = None,
+    preset: Annotated[str | None, typer.Option(help="paper: CLIP ViT-B/16 at 224 px with the published steps")] = None,
 ) -> None:
     """Develop a base model with a method, score strict preservation, keep records."""
     from benchmark import arguments, commands
@@ -70,6 +74,7 @@ def run(
         device=device,
         results=results,
         force=force,
+        preset=preset,
         base=arguments.BaseChoice(base, model, pretrained),
     )
     commands.run(request, as_json=as_json, quiet=quiet or as_json)
@@ -81,11 +86,14 @@ def list_(what: Annotated[str, typer.Argument(help="methods or scenarios")]) -> 
     from methods import METHODS
     from scenarios import SCENARIOS
 
-    tables = {"methods": METHODS, "scenarios": SCENARIOS}
+    tables = {
+        "methods": {name: description for name, (_, description) in METHODS.items()},
+        "scenarios": {name: scenario.description for name, scenario in SCENARIOS.items()},
+    }
     if what not in tables:
         raise ValueError(f"list what? methods or scenarios, not {what!r}")
     width = max(map(len, tables[what]))
-    for name, (_, description) in tables[what].items():
+    for name, description in tables[what].items():
         print(f"{name:<{width}}  {description}")
 
 
@@ -120,11 +128,13 @@ def sheet(
     target: Target = None,
     protected: Protected = None,
     option: Options = None,
+    pair: Annotated[str | None, typer.Option(help="two classes, with a comma: the same scenes under both")] = None,
 ) -> None:
     """Draw a contact sheet of a scenario's test images, one row a class."""
     from benchmark import arguments, commands
 
-    commands.draw_sheet(scenario, arguments.scenario_options(scenario, option or [], data, target, protected), out)
+    options = arguments.scenario_options(scenario, option or [], data, target, protected)
+    commands.draw_sheet(scenario, options, out, pair)
 
 
 @app.command()
@@ -151,16 +161,48 @@ def pretrain(
 
 @app.command()
 def calibrate(
-    scenario: Scenario = "driving-foggy",
+    scenario: Annotated[str | None, typer.Option("--scenario", "-s", help="one stream; default: all rendered")] = None,
     seeds: Annotated[int | None, typer.Option(help="seeds 0 to N-1; default: 5")] = None,
     seed: Annotated[str | None, typer.Option(help="these seeds, with commas")] = None,
     device: Device = "auto",
     results: Results = RUNS,
+    out: Annotated[Path | None, typer.Option(help="write the table to this Markdown file too")] = None,
 ) -> None:
-    """Whether a scenario measures something: base accuracy, what fine-tuning forgets, what joint training gains."""
+    """Whether a stream measures something: base accuracy, what fine-tuning forgets, what joint training gains."""
     from benchmark import arguments, calibration
+    from scenarios import rendered
 
-    calibration.run(scenario, arguments.seeds(seeds, seed), device, results)
+    names = rendered() if scenario is None else [scenario]
+    calibration.run(names, arguments.seeds(seeds, seed), device, results, out)
+
+
+@data_app.command()
+def verify(
+    scenario: Scenario,
+    data: Data = None,
+    decode: Annotated[bool, typer.Option(help="open every image to find unreadable ones")] = True,
+) -> None:
+    """Whether a data set on disk is whole: files, counts a class against the official ones, unreadable images."""
+    from benchmark import arguments, commands
+
+    if not commands.verify_data(scenario, arguments.scenario_options(scenario, [], data, None, None), decode):
+        sys.exit(1)
+
+
+@data_app.command()
+def card(scenario: Scenario, option: Options = None) -> None:
+    """The sizes of a stream's splits and its fingerprint, as Markdown."""
+    from benchmark import arguments, commands
+
+    commands.print_card(scenario, arguments.scenario_options(scenario, option or [], None, None, None))
+
+
+@data_app.command()
+def fingerprints(out: Annotated[Path, typer.Option(help="JSON file to write")]) -> None:
+    """Write versions and fingerprints of the rendered streams; the package has them in scenarios/fingerprints.json."""
+    from benchmark import commands
+
+    commands.write_fingerprints(out)
 
 
 def main() -> None:

@@ -8,17 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from benchmark import leaderboard, records
 from benchmark.arguments import BaseChoice, validated
 from benchmark.metrics import preserved_gain
+from benchmark.presets import preset
 from benchmark.progress import Reporter
 from benchmark.records import Record
 from methods import METHODS
-from scenarios import SCENARIOS, unknown_name
+from scenarios import SCENARIOS, rendered, unknown_name
+
+if TYPE_CHECKING:
+    from scenarios.stream import DevelopmentStream
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Request:
     device: str = "auto"
     results: Path = Path("runs")
     force: bool = False
+    preset: str | None = None
     base: BaseChoice = field(default_factory=BaseChoice)
 
 
@@ -65,22 +70,30 @@ def make_records(request: Request, reporter: Reporter) -> list[Record]:
         raise ValueError(unknown_name("scenario", request.scenario, SCENARIOS))
     _check_writable(request.results)
 
+    chosen = preset(request.preset, request.scenario) if request.preset is not None else None
+
     # only now what takes seconds to import
     import methods
-    import scenarios
     from benchmark.bases import load_base, pick_device
     from benchmark.runner import Run
     from methods.checkpoints import image_size
 
     device = pick_device(request.device)
     strategy = methods.load(request.method)
-    settings = validated(strategy.SETTINGS, request.settings, f"method {request.method}")
-    options = {"image_size": image_size(request.base.model, request.base.file)} | request.options
+    values, options, base_choice = request.settings, request.options, request.base
+    if chosen is not None:
+        fields = strategy.SETTINGS.model_fields if strategy.trains else {}
+        values = {key: value for key, value in chosen.settings.items() if key in fields} | values
+        options = chosen.options | options
+        if base_choice == BaseChoice():
+            base_choice = BaseChoice(model=chosen.model, pretrained=chosen.pretrained)
+    settings = validated(strategy.SETTINGS, values, f"method {request.method}")
+    options = {"image_size": image_size(base_choice.model, base_choice.file)} | options
     found: list[Record] = []
     shared: dict[tuple[str, int], Any] = {}
     for seed in request.seeds:
-        stream = scenarios.build(request.scenario, seed, **options)
-        base, info = load_base(stream, request.base, device, reporter.report)
+        stream = build(request.scenario, seed, options, reporter)
+        base, info = load_base(stream, base_choice, device, reporter.report)
         job = Run(stream, base, info, request.method, strategy, settings, device, shared)
         path = records.record_path(request.results, stream.name, request.method, seed, job.run_id)
         if path.is_file() and not request.force:
@@ -91,6 +104,15 @@ def make_records(request: Request, reporter: Reporter) -> list[Record]:
         records.write(record, predictions, request.results, overwrite=request.force)
         found.append(record)
     return found
+
+
+def build(scenario: str, seed: int, options: dict[str, Any], reporter: Reporter) -> DevelopmentStream:
+    """The stream, with progress while its pictures are made."""
+    import scenarios
+    from scenarios.pixels import reporting
+
+    with reporting(reporter.report):
+        return scenarios.build(scenario, seed, **options)
 
 
 def summary(request: Request, found: Sequence[Record]) -> dict[str, Any]:
@@ -130,28 +152,68 @@ def pretrain_base(
         raise ValueError(unknown_name("scenario", scenario, SCENARIOS))
     if out is not None:
         _check_writable(out.parent)
-    import scenarios
-    from benchmark.bases import pick_device, trained_base
+    from benchmark.bases import pick_device, recipe_of, trained_base
     from benchmark.pretrain import Recipe
 
-    settings = validated(Recipe, recipe, "the recipe")
-    stream = scenarios.build(scenario, 0, **options)
-    if stream.pretraining is None:
-        raise ValueError(f"scenario {scenario} holds no images back to pretrain on: see its base_share option")
+    validated(Recipe, recipe, "the recipe")
     with Reporter(quiet) as reporter:
+        stream = build(scenario, 0, options, reporter)
+        if stream.pretraining is None:
+            raise ValueError(f"scenario {scenario} holds no images back to pretrain on: see its base_share option")
+        settings = validated(Recipe, recipe_of(stream) | recipe, "the recipe")
         _, path = trained_base(stream, settings, pick_device(device), reporter.report)
     if out is not None:
         records.replace_file(out, path.read_bytes())
     print(f"base: {out or path}")
 
 
-def draw_sheet(scenario: str, options: dict[str, Any], out: Path) -> None:
-    """Write a contact sheet of a scenario to ``out``."""
-    import scenarios
-    from benchmark.plots import contact_sheet
+def draw_sheet(scenario: str, options: dict[str, Any], out: Path, pair: str | None) -> None:
+    """Write a contact sheet of a scenario to ``out``, or one of counterfactual pairs of two classes."""
+    from benchmark.plots import contact_sheet, pair_sheet
 
-    contact_sheet(scenarios.build(scenario, 0, **options), out)
+    with Reporter() as reporter:
+        stream = build(scenario, 0, options, reporter)
+    if pair is None:
+        contact_sheet(stream, out)
+    else:
+        if stream.counterfactuals is None:
+            raise ValueError(f"--pair: scenario {scenario} has no counterfactuals, only rendered ones have")
+        classes = [name.strip() for name in pair.split(",")]
+        if len(classes) != 2:
+            raise ValueError(f"--pair takes two classes with a comma between, not {pair!r}")
+        pair_sheet(stream.counterfactuals(*classes, count=10, split="pairs"), out)
     print(f"sheet: {out}")
+
+
+def print_card(scenario: str, options: dict[str, Any]) -> None:
+    """Print the sizes and the fingerprint of a stream."""
+    from benchmark.cards import card
+
+    with Reporter() as reporter:
+        stream = build(scenario, 0, options, reporter)
+    print(card(stream))
+
+
+def write_fingerprints(out: Path) -> None:
+    """Write what the rendered streams are today, for records to be compared with."""
+    found: dict[str, dict[str, Any]] = {}
+    with Reporter() as reporter:
+        for name in rendered():
+            stream = build(name, 0, {"target_images": 1, "protected_per_class": 1}, reporter)
+            options = {key: stream.options[key] for key in ("image_size", "val_per_class", "test_per_class")}
+            found[name] = {"version": stream.version, "fingerprint": stream.fingerprint, "options": options}
+    records.replace_file(out, (json.dumps(found, indent=1) + "\n").encode())
+    print(f"fingerprints: {out}")
+
+
+def verify_data(scenario: str, options: dict[str, Any], decode: bool) -> bool:
+    """Print what a data set on disk holds and lacks; whether it can serve."""
+    from scenarios.verify import verify
+
+    with Reporter() as reporter:
+        report = verify(scenario, options.get("data", ""), decode, reporter.report)
+    print("\n".join(report.lines()))
+    return report.ok
 
 
 def _check_writable(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import metrics
 from benchmark.records import Record, RoundResult, read_all, replace_file
+from scenarios import fingerprints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,10 +125,24 @@ def _note(group: Sequence[Record], usual: dict[str, Any]) -> str:
     if "data version" in unlike and "data" in unlike:
         unlike.remove("data")  # goes without saying
     parts = [f"other {word}: {_difference(own[word], usual[word])}" for word in unlike]
+    if old := outdated(group[0]):
+        parts.append(old)
     seeds = Counter(record.seed for record in group)
     if repeated := sorted(seed for seed, times in seeds.items() if times > 1):
         parts.append(f"training data differ between runs of seed {', '.join(map(str, repeated))}")
     return "; ".join(parts)
+
+
+def outdated(record: Record) -> str:
+    """How the stream of a record differs from the one this package makes; empty where it does not, as far as known."""
+    today = fingerprints().get(record.scenario.name)
+    if today is None or any(record.scenario.options.get(key) != value for key, value in today["options"].items()):
+        return ""
+    if record.scenario.version != today["version"]:
+        return f"of version {record.scenario.version} of the stream, which is at {today['version']} now"
+    if record.scenario.fingerprint != today["fingerprint"]:
+        return f"of other pictures ({record.scenario.fingerprint[:8]}) than today's ({today['fingerprint'][:8]})"
+    return ""
 
 
 def _difference(own: Any, usual: Any) -> str:
@@ -167,16 +182,15 @@ def to_markdown(frame: pd.DataFrame) -> str:
     """The frame that ``table`` returns as a Markdown document, one section a scenario."""
     lines = [INTRODUCTION]
     for scenario, rows in frame.groupby("scenario", sort=False):
-        lines += [f"## {_escaped(str(scenario))}", "", _line(HEADINGS), _line(["---", *["---:"] * (len(HEADINGS) - 1)])]
-        for row in rows.to_dict("records"):
-            method, *numbers = _cells(row)
-            lines.append(_line([_escaped(method), *numbers]))
-        lines.append("")
+        cells = [[_escaped(method), *numbers] for method, *numbers in map(_cells, rows.to_dict("records"))]
+        lines += [f"## {_escaped(str(scenario))}", "", markdown_table(HEADINGS, cells), ""]
     return "\n".join(lines if len(frame) else [*lines, "There are no records yet.", ""])
 
 
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table whose first ``left`` columns are words and the others numbers."""
+    marks = ["---"] * left + ["---:"] * (len(headings) - left)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, marks, *rows))
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:
@@ -236,6 +250,8 @@ def print_record(record: Record, console: Console) -> None:
 
     head = f"{record.scenario.name} · {record.method.name} · seed {record.seed} · {record.status}"
     console.print(Text(one_line(head), style="bold"))
+    if old := outdated(record):
+        console.print(Text(one_line(f"This record is {old}: it cannot be compared with new ones.")))
     for number, result in enumerate(record.rounds):
         title = f"round {number + 1} of {len(record.rounds)}: {result.target}, selected step {result.selected_step}"
         _print(console, one_line(title), CLASS_HEADINGS, _class_rows(result))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from methods.augmentation import augment
 from methods.batches import Permutations, generator
 from methods.checkpoints import TINY, create_classifier
 from methods.clip import ClipClassifier
@@ -18,7 +19,11 @@ from scenarios.stream import LabelledImages
 
 
 class Recipe(BaseModel):
-    """How a base is trained. Every image is seen with its natural frequency, mirrored half of the time."""
+    """How a base is trained. Every image is seen with its natural frequency.
+
+    With ``augment`` training sees random views, as streams that ask for it show them; without, images are mirrored half
+    of the time.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,6 +37,7 @@ class Recipe(BaseModel):
     floor: float = Field(0.1, ge=0, le=1)  # last learning rate over the peak: a base that can still be improved
     prior: float = Field(0.75, ge=0)  # strength of the logit adjustment for rare classes; 0 learns their frequencies
     seed: int = 0
+    augment: bool = False
 
 
 def pretrain(
@@ -62,10 +68,11 @@ def pretrain(
     counts = torch.bincount(data.labels, minlength=len(prompts)).float()
     adjustment = recipe.prior * (counts.clamp_min(0.5) / counts.sum()).log().to(device)
     order = Permutations(len(data), recipe.seed, "pretraining")
-    mirror = generator(recipe.seed, "mirror")
+    vary, purpose = (augment, "augmentation") if recipe.augment else (_mirror_half, "mirror")
+    rng = generator(recipe.seed, purpose)
     for step in range(steps):
         rows = order.take(step * recipe.batch_size, recipe.batch_size)
-        images = _mirror_half(data.images[rows], mirror).to(device)
+        images = vary(data.images[rows].to(device), rng)
         loss = F.cross_entropy(model(images) + adjustment, data.labels[rows].to(device))
         optimizer.zero_grad()
         loss.backward()
@@ -84,5 +91,5 @@ def _rate(recipe: Recipe, steps: int, step: int) -> float:
 
 
 def _mirror_half(images: Tensor, rng: torch.Generator) -> Tensor:
-    flip = torch.rand(len(images), generator=rng) < 0.5
+    flip = (torch.rand(len(images), generator=rng) < 0.5).to(images.device)
     return torch.where(flip[:, None, None, None], images.flip(-1), images)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from methods.augmentation import augment
+
 ON_DEVICE_LIMIT = 4 << 30  # bytes of images kept whole on an accelerator; larger sets travel batch by batch
 
 
@@ -48,7 +50,9 @@ class Permutations:
 class ImagePool:
     """The images and labels of an experience, ready to be indexed on ``device``.
 
-    Takes any Avalanche experience; one that offers ``images`` and ``labels`` tensors is not read item by item.
+    Takes any Avalanche experience; one that offers ``images`` and ``labels`` tensors is not read item by item. Whether
+    training sees varied views of the images is for the data to say, so that it is the same for every method: an
+    experience whose ``augment`` is true asks for them.
     """
 
     def __init__(self, experience: Any, device: torch.device) -> None:
@@ -62,6 +66,7 @@ class ImagePool:
         self.labels = labels.to(device)
         self.device = device
         self.classes: list[int] = labels.unique().tolist()
+        self.augment = bool(getattr(experience, "augment", False))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,12 +80,18 @@ class ImagePool:
         images = self.images[rows.to(self.images.device)].to(self.device)
         return (images.float() / 255 if images.dtype == torch.uint8 else images), self.labels[rows.to(self.device)]
 
+    def views(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As ``take``, for training: a random view of each image where the data asks for it, else the image itself."""
+        images, labels = self.take(rows)
+        return (augment(images, rng) if self.augment else images), labels
+
 
 class StepBatches:
     """The mini-batches of one round: ``steps`` times ``batch_size`` images, target images first.
 
     Protected images come class by class, the same number of each. Where there are more classes than the batch can hold
-    two images of, each step takes the next classes of an endless shuffle.
+    two images of, each step takes the next classes of an endless shuffle. Where the data asks for random views of its
+    images, they are drawn anew for each step.
 
     Iterating yields ``[x, y, task]`` as an Avalanche data loader does; the rows of the step stand in ``target_rows``,
     ``protected_rows`` and ``class_positions`` (positions in ``protected.classes``).
@@ -126,10 +137,11 @@ class StepBatches:
     def __iter__(self) -> Iterator[list[Tensor]]:
         for step in range(self.steps):
             self.target_rows = self._target_draws.take(step * self.targets_per_step, self.targets_per_step)
-            parts = [self.target.take(self.target_rows)]
+            rng = generator(self.seed, f"augmentation step {step}")
+            parts = [self.target.views(self.target_rows, rng)]
             if self.protected is not None:
                 self._draw_protected(step)
-                parts.append(self.protected.take(self.protected_rows))
+                parts.append(self.protected.views(self.protected_rows, rng))
             x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
             yield [x, y, torch.zeros_like(y)]
 

@@ -6,8 +6,10 @@ Minimise the target objective F subject to h_k(w) = L_k(w) - L_k(w_old) <= 0 for
 
 with moving averages for the inner means of F and for h_k. What differs from the published code, knowingly:
 
-* h_k compares new and old loss on the very same views of the very same images, not augmented against clean ones, so a
-  batch's h_k is a mean of differences: unbiased, with far less noise.
+* h_k compares new and old loss on the very same views of the very same images, so a batch's h_k is a mean of
+  differences: unbiased, with far less noise. The published code compares the new model on augmented views with the old
+  one on clean images, which biases h_k upward: a violation is seen even where nothing has changed. Losses on clean
+  images are computed once a round; views change at every step, so a frozen copy of the old model sees them too.
 * The averages start from the first value met, not from 0.
 * The negatives of F are the step's protected images, and their texts go through their own classes' heads; there is no
   separate negative head that training uses and testing does not.
@@ -16,10 +18,12 @@ with moving averages for the inner means of F and for h_k. What differs from the
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.batches import generator
 from methods.clip import ClipClassifier, predict_logits
@@ -114,19 +118,41 @@ class MDS(ContrastiveStrategy):
     SETTINGS: type[Settings] = MDSSettings
 
     def prepare_round(self) -> None:
-        """Keep the old model's loss on every protected image; start the constraint averages."""
+        """Keep the old model's losses, or the old model where views vary from step to step; start the averages of h."""
         super().prepare_round()
         pool: Any = self.batches.protected
-        similarity = predict_logits(self.model, pool.images) * self.temperature
-        self.old_losses = class_losses(similarity, pool.labels.cpu(), self.settings.tau).to(self.device)
         self.violation = MovingAverage(len(pool.classes), self.settings.gamma_protected).to(self.device)
+        self.old_similarity = frozen_similarity(self.model, self.temperature) if pool.augment else None
+        if self.old_similarity is None:
+            similarity = predict_logits(self.model, pool.images) * self.temperature
+            self.clean_losses = class_losses(similarity, pool.labels.cpu(), self.settings.tau).to(self.device)
 
     def protected_loss(self, losses: Tensor) -> Tensor:
         """beta tau mean_k [u_k]_+ L_k."""
-        old = self.old_losses[self.batches.protected_rows.to(self.device)]
-        change = self.per_class(losses.detach() - old)
+        change = self.per_class(losses.detach() - self.old_losses())
         u = self.violation.update(self.batches.class_positions.to(self.device), change)
         return squared_hinge_penalty(self.per_class(losses), u, self.settings.beta, self.settings.tau)
+
+    def old_losses(self) -> Tensor:
+        """The old model's losses on what the step shows of the protected images, (K * b,)."""
+        rows = self.batches.protected_rows
+        if self.old_similarity is None:
+            return self.clean_losses[rows.to(self.device)]
+        similarity = self.old_similarity(self.mb_x[-len(rows) :])
+        return class_losses(similarity, self.mb_y[-len(rows) :], self.settings.tau)
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        super()._after_training_exp(**kwargs)
+        self.old_similarity = None  # frees the copy of the old model
+
+
+def frozen_similarity(model: nn.Module, temperature: float) -> Callable[[Tensor], Tensor]:
+    """Images (B, 3, S, S) -> similarities (B, C) of ``model`` as it is now, whatever becomes of it: a frozen copy."""
+    old = copy.deepcopy(model).eval().requires_grad_(False)
+    if not isinstance(old, ClipClassifier):
+        return lambda images: old(images) * temperature
+    classes = old.encode_classes()
+    return lambda images: old.similarity(images, classes)
 
 
 class RM(ContrastiveStrategy):

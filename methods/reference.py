@@ -20,6 +20,7 @@ class Frozen(RoundStrategy):
     """The old model, untouched."""
 
     SETTINGS: type[Settings] = FrozenSettings
+    trains = False
     uses_protected = False
 
 

@@ -46,6 +46,7 @@ class RoundStrategy(SupervisedTemplate):
     SETTINGS: type[Settings] = Settings
     VERSION = 1  # raised whenever a method's numbers can change
     uses_protected = True
+    trains = True  # whether it takes steps, and so the settings of a budget
 
     def __init__(
         self,

@@ -5,26 +5,85 @@ Importing this package is cheap; ``build`` imports torch and Avalanche.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from scenarios.stream import DevelopmentStream
 
-__all__ = ["SCENARIOS", "build"]
+__all__ = ["SCENARIOS", "Scenario", "build", "fingerprints", "rendered"]
 
-# name -> (module and function that builds it, one line of description)
-SCENARIOS: dict[str, tuple[str, str]] = {
-    "driving-foggy": (
-        "scenarios.driving:foggy",
+
+class Scenario(NamedTuple):
+    """One name on the command line."""
+
+    builder: str  # module:what in it builds the stream
+    description: str  # one line
+    flags: tuple[str, ...] = ()  # which of data, target and protected it takes; one that takes none is rendered
+    needed: tuple[str, ...] = ()  # flags it cannot do without
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "driving-foggy": Scenario(
+        "scenarios.driving:FOGGY.build",
         "rendered road scenes, weather: the target foggy, five protected weathers",
     ),
-    "folder": (
+    "driving-overcast": Scenario(
+        "scenarios.driving:OVERCAST.build",
+        "rendered road scenes, weather: the target overcast, four protected weathers",
+    ),
+    "driving-tunnel": Scenario(
+        "scenarios.driving:TUNNEL.build",
+        "rendered road scenes, scene: the target tunnel, four protected scenes",
+    ),
+    "driving-rounds": Scenario(
+        "scenarios.driving:ROUNDS.build",
+        "rendered road scenes, four rounds: overcast, foggy, tunnel, parking lot; what one teaches, the next protects",
+    ),
+    "places-mini": Scenario(
+        "scenarios.places:MINI.build",
+        "rendered places, 20 classes: the target dressing_room, 19 protected",
+    ),
+    "places-dressing-room": Scenario(
+        "scenarios.places:DRESSING_ROOM.build",
+        "rendered places, 365 classes: the target dressing_room, 364 protected",
+    ),
+    "bdd100k-foggy": Scenario(
+        "scenarios.bdd100k:foggy",
+        "BDD100K frames from your disk (--data), weather: the target foggy, five protected weathers",
+        ("data",),
+    ),
+    "bdd100k-overcast": Scenario(
+        "scenarios.bdd100k:overcast",
+        "BDD100K frames from your disk (--data), weather: the target overcast, four protected weathers",
+        ("data",),
+    ),
+    "bdd100k-tunnel": Scenario(
+        "scenarios.bdd100k:tunnel",
+        "BDD100K frames from your disk (--data), scene: the target tunnel, four protected scenes",
+        ("data",),
+    ),
+    "bdd100k-rounds": Scenario(
+        "scenarios.bdd100k:rounds",
+        "BDD100K frames from your disk (--data), four rounds: overcast, foggy, tunnel, parking lot",
+        ("data",),
+    ),
+    "places365-dressing-room": Scenario(
+        "scenarios.places365:dressing_room",
+        "Places365 photos from your disk (--data), 365 classes: the target dressing_room, 364 protected",
+        ("data",),
+    ),
+    "folder": Scenario(
         "scenarios.folder:folder",
         "your own photos: a folder of class-named folders, or a CSV (--data, --target, --protected)",
+        ("data", "target", "protected"),
+        ("data", "target"),
     ),
 }
 
@@ -42,8 +101,8 @@ def build(name: str, seed: int = 0, **options: Any) -> DevelopmentStream:
     """
     if name not in SCENARIOS:
         raise ValueError(unknown_name("scenario", name, SCENARIOS))
-    module, _, function = SCENARIOS[name][0].partition(":")
-    make = getattr(import_module(module), function)
+    module, _, function = SCENARIOS[name].builder.partition(":")
+    make = attrgetter(function)(import_module(module))
     parameters = {key: p for key, p in signature(make).parameters.items() if key != "seed"}
     for option in options:
         if option not in parameters:
@@ -52,6 +111,20 @@ def build(name: str, seed: int = 0, **options: Any) -> DevelopmentStream:
         if parameter.default is parameter.empty and key not in options:
             raise ValueError(f"scenario {name} needs the option {key!r}")
     return make(seed=seed, **options)
+
+
+def rendered() -> list[str]:
+    """Names of the streams that need nothing but this package."""
+    return [name for name, scenario in SCENARIOS.items() if not scenario.flags]
+
+
+def fingerprints() -> dict[str, dict[str, Any]]:
+    """What the rendered streams are today: version, fingerprint, and the options it is the fingerprint for.
+
+    Made by ``python -m benchmark data fingerprints``.
+    """
+    found: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("fingerprints.json").read_bytes())
+    return found
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

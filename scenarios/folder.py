@@ -10,7 +10,8 @@ from functools import partial
 import torch
 
 from scenarios import unknown_name
-from scenarios.photos import SPLITS, Photo, compose, decode, find_photos, some
+from scenarios.photos import SPLITS, Photo, compose, find_photos, some
+from scenarios.pixels import photo_store
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
 
 TEST_PERCENT, VAL_PERCENT = 25, 15
@@ -35,6 +36,7 @@ def folder(
     protected_per_class: int | None = None,
     base_share: float = 0.4,
     prompt: str = "a photo of a {}.",
+    augment: bool = True,
 ) -> DevelopmentStream:
     """One round on your own photos: ``target`` must be learned and the protected classes kept.
 
@@ -62,6 +64,7 @@ def folder(
         base_share: share of each protected class's training photos held back for pretraining, 0 to below 1. With 0
             nothing is held back, and the base model comes from elsewhere.
         prompt: text for a class, with ``{}`` for its name; underscores in names become spaces.
+        augment: whether training, of base and methods, sees random crops, rotations and mirror images.
 
     Raises:
         ValueError: an option or class name is wrong, photos are too few or cannot be read; the message has the remedy.
@@ -74,13 +77,20 @@ def folder(
     _check_counts(splits, data)
     drawn = {label: _draw(splits[label]["train"], protected_per_class, label, seed) for label in kept}
 
-    # All at once, drawn or not: whether the photos can serve must not depend on the seed.
-    decode((photo.path for label in classes for split in SPLITS for photo in splits[label][split]), image_size)
-    images = partial(_images, classes=classes, image_size=image_size)
+    everything = [photo for label in classes for split in SPLITS for photo in splits[label][split]]
+    store = photo_store([photo.path for photo in everything], image_size)
+    store.fill(range(len(everything)))  # drawn or not: whether the photos can serve must not depend on the seed
+    row_of = {photo: row for row, photo in enumerate(everything)}
+
+    def images(photos: Iterable[Photo]) -> LabelledImages:
+        photos = list(photos)
+        labels = torch.tensor([classes.index(photo.label) for photo in photos])
+        return LabelledImages(store.take([row_of[photo] for photo in photos]), labels)
+
     base = [photo for label in classes for photo in splits[label]["base"]]
     return DevelopmentStream(
         name="folder",
-        version=1,
+        version=2,
         seed=seed,
         classes=classes,
         prompts=_prompts(prompt, classes),
@@ -100,8 +110,10 @@ def folder(
             "protected_per_class": protected_per_class,
             "base_share": base_share,
             "prompt": prompt,
+            "augment": augment,
         },
         pretraining=partial(images, base) if base else None,
+        augment=augment,
     )
 
 
@@ -210,9 +222,3 @@ def _draw(pool: list[Photo], count: int | None, label: str, seed: int) -> list[P
         )
     chosen = random.Random(f"{seed} {label}").sample(range(len(pool)), count)
     return [pool[number] for number in sorted(chosen)]
-
-
-def _images(photos: Iterable[Photo], classes: Sequence[str], image_size: int) -> LabelledImages:
-    photos = list(photos)
-    labels = torch.tensor([classes.index(photo.label) for photo in photos])
-    return LabelledImages(torch.stack(decode((photo.path for photo in photos), image_size)), labels)

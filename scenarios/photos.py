@@ -1,19 +1,13 @@
-"""Photos on disk: found by class, and decoded once a process into square RGB bytes."""
+"""Photos on disk, found by class."""
 
 from __future__ import annotations
 
 import csv
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 SPLITS = ("base", "train", "val", "test")
@@ -133,85 +127,3 @@ def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
     if not rows:
         raise ValueError(f"data: {file} has no rows: list one photo a row")
     return rows
-
-
-# (path, image_size) -> (size and time of the file, its pixels): an edited file is read again, any other once.
-_cache: dict[tuple[Path, int], tuple[tuple[int, int], Tensor]] = {}
-
-
-def decode(paths: Iterable[Path], image_size: int) -> list[Tensor]:
-    """The photos as (3, image_size, image_size) uint8 RGB, each file decoded once a process, by all cores.
-
-    The short side is resized to ``image_size`` (bicubic, antialiased) and the centre cut out, as CLIP evaluates. The
-    EXIF orientation is honoured, transparency is laid over white, 16 bits are scaled to 8, gray is repeated, and of
-    several frames or pages the first one counts.
-
-    Args:
-        paths: the files.
-        image_size: side in px.
-
-    Raises:
-        ValueError: files cannot be decoded in full; the message has the first few and their number.
-    """
-    paths = [path.absolute() for path in paths]
-    stamps = {path: _stamp(path) for path in paths}
-    stale = [path for path, stamp in stamps.items() if _cache.get((path, image_size), (None,))[0] != stamp]
-    block = torch.empty(len(stale), 3, image_size, image_size, dtype=torch.uint8)
-
-    def read(number: int) -> str | None:
-        try:
-            block[number] = torch.from_numpy(_pixels(stale[number], image_size)).permute(2, 0, 1)
-        except Exception as error:  # Pillow raises nearly anything on a broken file
-            return f"{stale[number]} ({error or type(error).__name__})"
-        _cache[stale[number], image_size] = stamps[stale[number]], block[number]
-        return None
-
-    with ThreadPoolExecutor(_cores()) as pool:  # Pillow decodes and resizes without the GIL
-        broken = [report for report in pool.map(read, range(len(stale))) if report]
-    if broken:
-        raise ValueError(
-            f"data: {len(broken)} of {len(paths)} photos cannot be read: {some(broken)}: delete or repair them"
-        )
-    return [_cache[path, image_size][1] for path in paths]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (-1, -1)  # opening it will fail too, and is reported with the other unreadable files
-    return (status.st_size, status.st_mtime_ns)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _pixels(path: Path, side: int) -> np.ndarray:
-    """(side, side, 3) uint8."""
-    with Image.open(path) as image:
-        image.draft(None, (2 * side, 2 * side))  # JPEG decodes straight to a size near, but never below, twice the side
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.array(_resized_centre(_eight_bit(image), side).convert("RGB"))
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """The image in a mode that can be resized smoothly: L, RGB or CMYK."""
-    if image.mode == "F":
-        raise ValueError("pixels are floating-point numbers of unknown range")
-    if image.mode.startswith("I"):  # Pillow's own conversion cuts off at 255 instead of scaling
-        values = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if image.has_transparency_data:
-        colours = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")
-    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _resized_centre(image: Image.Image, side: int) -> Image.Image:
-    """The same pixels as torchvision's ``Resize(side, BICUBIC)`` and ``CenterCrop(side)``."""
-    short = min(image.size)
-    width, height = (side * length // short for length in image.size)
-    left, top = round((width - side) / 2), round((height - side) / 2)
-    return image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))

@@ -15,6 +15,8 @@ from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from scenarios.counterfactual import Counterfactuals
+
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):
     """Images kept as bytes: ``images`` (N, 3, H, W) uint8 and ``labels`` (N,) int64.
@@ -59,11 +61,12 @@ class ImageExperience(DatasetExperience):
     Strategies that assemble their own batches read those tensors; all others iterate over ``dataset`` as usual.
     """
 
-    def __init__(self, data: LabelledImages, target: int) -> None:
+    def __init__(self, data: LabelledImages, target: int, augment: bool = False) -> None:
         # Task label 0 everywhere and task-aware items: otherwise Avalanche's LwF and DER fail.
         super().__init__(dataset=_make_taskaware_classification_dataset(data, task_labels=0, targets=data.targets))
         self.data = data
         self.target = target  # the label of the round's target class
+        self.augment = augment  # whether training should see varied views of the images
 
     @property
     def images(self) -> Tensor:
@@ -118,6 +121,10 @@ class DevelopmentStream:
         options: the arguments that built the stream, for the record.
         pretraining: makes the images a base model may be trained on, where the stream offers any.
         base: file name of the base model shipped for this stream, in ``scenarios/bases``.
+        recipe: how the base is trained, where it differs from the usual way.
+        augment: whether training sees varied views of the images (crops, rotations, mirror images): for every method
+            alike, as it belongs to the data.
+        counterfactuals: makes pairs of pictures of one scene, where the stream can; see ``scenarios.counterfactual``.
     """
 
     name: str
@@ -130,6 +137,9 @@ class DevelopmentStream:
     options: dict[str, Any] = field(default_factory=dict)
     pretraining: Callable[[], LabelledImages] | None = None
     base: str | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    augment: bool = False
+    counterfactuals: Callable[..., Counterfactuals] | None = None
 
     def __post_init__(self) -> None:
         if len(self.prompts) != len(self.classes) or len(set(self.classes)) != len(self.classes):
@@ -160,8 +170,9 @@ class DevelopmentStream:
         """The Avalanche benchmark, with ``train_stream``, ``protected_stream``, ``val_stream`` and ``test_stream``."""
         streams = []
         for name in ("train", "protected", "val", "test"):
+            augment = self.augment and name in ("train", "protected")
             experiences = [
-                ImageExperience(getattr(data, name), self.classes.index(round_.target))
+                ImageExperience(getattr(data, name), self.classes.index(round_.target), augment)
                 for round_, data in zip(self.rounds, self.data, strict=True)
             ]
             streams.append(EagerCLStream(name, experiences))

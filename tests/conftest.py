@@ -60,6 +60,14 @@ def toy_base(toy_stream):
     return pretrain(toy_stream.pretraining(), toy_stream.prompts, Recipe(steps=37, batch_size=64, prior=0.0))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of the tests' own, so that they neither read nor fill the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MDS_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def photos() -> Path:
     """A folder of class-named folders of real photos, named by MDS_BENCH_PHOTOS."""
@@ -69,9 +77,11 @@ def photos() -> Path:
     return Path(folder)
 
 
-def toy_scenario(seed: int = 0, rounds: int = 1, per_class: int = 30, image_size: int = 64):
+def toy_scenario(
+    seed: int = 0, rounds: int = 1, per_class: int = 30, image_size: int = 64, protected_per_class: int | None = None
+):
     """The toy stream as a named scenario, for tests of the command line."""
-    return make_toy_stream(seed, per_class, rounds)
+    return make_toy_stream(seed, protected_per_class or per_class, rounds)
 
 
 @pytest.fixture
@@ -79,10 +89,10 @@ def command(monkeypatch, capsys, tmp_path, toy_base):
     """``command(*arguments) -> (exit code, stdout, stderr)``, with a scenario ``toy`` and its base at hand."""
     from benchmark import cli
     from methods.checkpoints import checkpoint_bytes
-    from scenarios import SCENARIOS
+    from scenarios import SCENARIOS, Scenario
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(SCENARIOS, "toy", ("tests.conftest:toy_scenario", "coloured noise"))
+    monkeypatch.setitem(SCENARIOS, "toy", Scenario("tests.conftest:toy_scenario", "coloured noise"))
     Path("toy.safetensors").write_bytes(checkpoint_bytes(toy_base, "mds-tiny"))
 
     def call(*arguments: str) -> tuple[int, str, str]:

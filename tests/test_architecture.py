@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,6 @@ def test_every_name_in_the_registries_loads():
     from methods.strategy import RoundStrategy
 
     assert all(issubclass(load(name), RoundStrategy) for name in METHODS)
-    for module, _ in scenarios.SCENARIOS.values():
-        path, _, function = module.partition(":")
-        assert callable(getattr(__import__(path, fromlist=[function]), function))
+    for entry in scenarios.SCENARIOS.values():
+        path, _, function = entry.builder.partition(":")
+        assert callable(attrgetter(function)(__import__(path, fromlist=[function])))

@@ -22,3 +22,13 @@ def test_store_is_developed_on_real_photos(command, photos, monkeypatch, tmp_pat
     assert sum(base) / len(base) > 0.2  # fourteen protected classes: chance is below 0.08
     assert results["mds"]["target_gain"] > 0
     assert results["mds"]["devsafety"] > results["finetune"]["devsafety"] + 0.1
+
+
+@pytest.mark.parametrize("target", ["coast", "kitchen", "street"])
+def test_any_class_can_be_the_target(command, photos, target):
+    on_photos = ("--scenario", "folder", "--data", str(photos), "--target", target, "--base", "toy.safetensors")
+    for method in ("mds", "finetune"):
+        code, out, err = command("run", "--method", method, *on_photos, "--set", "steps=2", "--seeds", "1", "--json")
+        assert code == 0, err
+        (round_,) = json.loads(out)["runs"][0]["rounds"]
+        assert round_["target"] == target and len(round_["classes"]) == 15

@@ -3,38 +3,42 @@
 A draw depends on nothing but those three numbers, so a picture is the same in any batch, order or process.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+
 import torch
 from torch import Tensor
 
-# How many draws each purpose owns. Append only: inserting shifts the later purposes and so changes every picture.
-PURPOSES: dict[str, int] = {
-    "horizon": 1,
-    "vanish": 1,
-    "severity": 1,
-    "weather": 8,
-    "light": 4,
-    "sky": 8,
-    "ground": 16,
-    "shadow": 4,
-    "vehicle": 32,
-    "skyline": 8,
-    "structure": 64,
-    "prop": 88,
-    "precipitation": 12,
-    "sensor": 8,
-}
+
+class Purposes:
+    """How many draws each purpose of a renderer owns, numbered through.
+
+    Append only: inserting shifts the later purposes and so changes every picture.
+    """
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self.counts = dict(counts)
+        self.offsets = _starts(self.counts)
+        self.numbers = torch.arange(sum(self.counts.values()))  # (draws,) what is hashed for each column
+
+    def only(self, names: Iterable[str]) -> Purposes:
+        """Some of the purposes, with the numbers that they have among all."""
+        part = Purposes({name: self.counts[name] for name in names})
+        ranges = [self.numbers[self.offsets[n] : self.offsets[n] + count] for n, count in part.counts.items()]
+        part.numbers = torch.cat(ranges)
+        return part
+
+    def column(self, purpose: str, slot: int) -> int:
+        """Where a draw lies in the table of draws."""
+        if slot >= self.counts[purpose]:
+            raise IndexError(f"purpose {purpose!r} owns {self.counts[purpose]} draws, slot {slot} asked")
+        return self.offsets[purpose] + slot
 
 
-def _offsets() -> dict[str, int]:
-    offsets, total = {}, 0
-    for name, count in PURPOSES.items():
-        offsets[name] = total
-        total += count
-    return offsets
-
-
-OFFSETS = _offsets()
-TOTAL = sum(PURPOSES.values())
+def _starts(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(zip(counts, accumulate(counts.values(), initial=0), strict=False))
 
 
 def _signed(value: int) -> int:
@@ -55,26 +59,32 @@ def unit_interval(bits: Tensor) -> Tensor:
     return ((bits >> 40) & ((1 << 24) - 1)).to(torch.float32) * (1.0 / (1 << 24))
 
 
-def uniforms(seed: int, index: Tensor) -> Tensor:
-    """All draws of the images `index` (B,) int64, as (B, TOTAL) float32 in [0, 1), computed on the CPU."""
+def uniforms(seed: int, index: Tensor, numbers: Tensor) -> Tensor:
+    """The draws `numbers` (n,) of the images `index` (B,), both int64, as (B, n) float32 in [0, 1), on the CPU."""
     masked = seed & ((1 << 64) - 1)
     key = mix64(torch.tensor(_signed(masked), dtype=torch.int64))
     per_image = mix64(index.cpu().to(torch.int64) ^ key)
-    purpose = torch.arange(TOTAL, dtype=torch.int64)
-    return unit_interval(mix64(per_image[:, None] ^ mix64(purpose)[None, :]))
+    return unit_interval(mix64(per_image[:, None] ^ mix64(numbers)[None, :]))
 
 
 class Draws:
     """Named access to the uniforms of a chunk of B images."""
 
-    def __init__(self, table: Tensor) -> None:
-        self.table = table  # (B, TOTAL)
+    def __init__(self, table: Tensor, purposes: Purposes) -> None:
+        self.table, self.purposes = table, purposes  # table: (B, draws)
+
+    @classmethod
+    def of(cls, seed: int, index: Tensor, purposes: Purposes) -> Draws:
+        """The draws of the images `index` (B,), on the CPU."""
+        return cls(uniforms(seed, index, purposes.numbers), purposes)
+
+    def to(self, device: torch.device) -> Draws:
+        """The same draws on a device."""
+        return Draws(self.table.to(device), self.purposes)
 
     def uniform(self, purpose: str, slot: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
         """One draw per image in [low, high), as (B, 1, 1, 1)."""
-        if slot >= PURPOSES[purpose]:
-            raise IndexError(f"purpose {purpose!r} owns {PURPOSES[purpose]} draws, slot {slot} asked")
-        column = self.table[:, OFFSETS[purpose] + slot].reshape(-1, 1, 1, 1)
+        column = self.table[:, self.purposes.column(purpose, slot)].reshape(-1, 1, 1, 1)
         return column * (high - low) + low
 
     def chance(self, purpose: str, slot: int, probability: float) -> Tensor:

@@ -91,7 +91,7 @@ def test_lists(command):
         (("run", "--method", "mds", "--device", "tpu"), "auto, cpu or cuda"),
         (("run", "--method", "mds", "--scenario", "folder"), "needs --data"),
         (("run", "--method", "mds", "--scenario", "folder", "--data", "nowhere", "--target", "x"), "nowhere"),
-        (("run", "--method", "mds", "--target", "x"), "belongs to --scenario folder"),
+        (("run", "--method", "mds", "--target", "x"), "it belongs to folder"),
         (("run", "--method", "mds", "--scenario", "toy", "--base", "none.safetensors"), "no such checkpoint"),
         (("run", "--method", "mds", "--scenario", "toy", "--model", "ViT-B-32"), "needs weights"),
         (("run",), "--method"),

@@ -335,3 +335,28 @@ def test_importing_tables_is_cheap() -> None:
     code = f"import sys, benchmark.leaderboard; print(sorted({heavy} & sys.modules.keys()))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+class TestOlderStreams:
+    """Records that were made on another version of a stream say so, in the table and when shown."""
+
+    @pytest.mark.parametrize(
+        ("scenario", "words"),
+        [
+            ({"version": 1, "fingerprint": "f1"}, "of version 1 of the stream, which is at 2 now"),
+            ({"version": 2, "fingerprint": "f1"}, "of other pictures (f1) than today's (f2)"),
+            ({"version": 2, "fingerprint": "f2"}, ""),
+            ({"version": 1, "fingerprint": "f1", "options": {"image_size": 32}}, ""),
+            ({"version": 1, "fingerprint": "f1", "name": "mine"}, ""),
+        ],
+        ids=["another version", "other pictures", "today's", "other sizes", "a stream of one's own"],
+    )
+    def test_they_are_marked(self, monkeypatch, scenario, words):
+        today = {"driving": {"version": 2, "fingerprint": "f2", "options": {"image_size": 64}}}
+        monkeypatch.setattr(leaderboard, "fingerprints", lambda: today)
+        made = record("mds", 0, (1, 1, 1), scenario=scenario)
+        (note,) = table([made])["note"]
+        assert note == words
+        out = io.StringIO()
+        leaderboard.print_record(made, Console(file=out, width=200))
+        assert (words in out.getvalue()) and ("cannot be compared" in out.getvalue()) == bool(words)

@@ -1,4 +1,4 @@
-"""Plots, contact sheets and the calibration table: made from what they say they show, the same each time."""
+"""Plots and contact sheets: made from what they say they show, the same each time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import calibration, plots
-from tests.benchmark.test_leaderboard import EXAMPLE, diverged, record
+import scenarios
+from benchmark import plots
+from tests.benchmark.test_leaderboard import EXAMPLE, diverged
+
+SIZES = ("target_images", "protected_per_class", "val_per_class", "test_per_class")
 
 
 def test_the_plot_has_a_dot_a_round_and_the_same_bytes_again(tmp_path):
@@ -33,22 +36,34 @@ def test_a_contact_sheet_shows_the_test_images_of_each_class(tmp_path, toy_strea
     assert (pixels[4 * 68 : 4 * 68 + 64, 110 + 68 : 110 + 68 + 64] == wanted).all()
 
 
-def test_calibration_marks_what_is_out_of_range(monkeypatch, capsys):
-    def run(method: str, seed: int, *changes: int):
-        made = record(method, seed, changes)
-        return made.model_copy(update={"rounds": tuple(r.model_copy(update={"val": r.test}) for r in made.rounds)})
+def test_many_classes_get_one_picture_each(tmp_path, toy_stream, monkeypatch):
+    monkeypatch.setattr(plots, "MOST_ROWS", 5)
+    plots.contact_sheet(toy_stream, tmp_path / "grid.png", columns=2)
+    pixels = np.asarray(Image.open(tmp_path / "grid.png").convert("RGB"))
+    assert pixels.shape == (2 * 78, 4 * 96, 3)  # six classes, four a row
+    test = toy_stream.data[0].test
+    wanted = test.images[test.labels == 4][0].permute(1, 2, 0).numpy()
+    assert np.abs(pixels[78 : 78 + 64, 0:64].astype(int) - wanted).mean() < 8  # 256 colours a sheet
 
-    made = {
-        "finetune": [run("finetune", 0, 40, -30, 0), run("finetune", 1, 40, -10, 0)],
-        "joint": [run("joint", 0, 30, 5, 5), run("joint", 1, 20, 5, 5)],
-    }
-    monkeypatch.setattr(calibration, "make_records", lambda request, reporter: made[request.method])
-    calibration.run("driving", (0, 1), "cpu", Path("unused"))
-    lines = capsys.readouterr().out.splitlines()
-    first, second = (next(line for line in lines if line.startswith(f"│    {seed} │")) for seed in (0, 1))
-    assert first.count("ok") == 2 and "-30.0" in first.replace("−", "-")
-    assert second.count("off") == 2
-    assert any("foggy" in line and "off" in line for line in lines)  # 50 % is in range, 100 test images are too few
+
+def test_pairs_stand_above_each_other(tmp_path):
+    made = scenarios.build("driving-foggy", **dict.fromkeys(SIZES, 1)).counterfactuals("clear", "foggy", count=3)
+    plots.pair_sheet(made, tmp_path / "pairs.png")
+    pixels = np.asarray(Image.open(tmp_path / "pairs.png"))
+    assert pixels.shape == (2 * 68, 110 + 3 * 68, 3)
+    assert (pixels[68:132, 110:174] == made.images_b[0].permute(1, 2, 0).numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--scenario", "toy", "--pair", "a,b"), "has no counterfactuals"),
+        (("--pair", "clear", "--option", "test_per_class=1"), "two classes"),
+    ],
+)
+def test_pairs_that_cannot_be_are_one_line(command, arguments, message):
+    code, _, err = command("sheet", "--out", "sheet.png", *arguments)
+    assert code == 2 and message in err.splitlines()[-1] and "Traceback" not in err
 
 
 @pytest.mark.parametrize("out", ["file/sheet.png"])

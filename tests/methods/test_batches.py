@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods.batches import ImagePool, Permutations, StepBatches
+from methods.augmentation import augment
+from methods.batches import ImagePool, Permutations, StepBatches, generator
 
 
 class Experience:
@@ -88,3 +89,42 @@ def test_iterating_twice_gives_other_batches_only_through_class_visits(seed):
     first = [y.tolist() for _, y, _ in StepBatches(pool([9] * 10), pool([0] * 5), 3, 8, 0.5, seed)]
     again = [y.tolist() for _, y, _ in StepBatches(pool([9] * 10), pool([0] * 5), 3, 8, 0.5, seed)]
     assert first == again
+
+
+def varied(labels: list[int]) -> ImagePool:
+    """A pool of images, each a slope of grey, whose data asks for augmentation."""
+    experience = Experience(labels)
+    slope = torch.arange(256).view(16, 16)
+    experience.images = (
+        (slope + torch.arange(len(labels))[:, None, None, None]).remainder(256).byte().expand(-1, 3, -1, -1)
+    )
+    experience.augment = True
+    return ImagePool(experience, torch.device("cpu"))
+
+
+def test_views_are_a_function_of_seed_and_step():
+    def steps(seed):
+        return list(StepBatches(varied([9] * 40), varied([0] * 20), 4, 20, 0.5, seed))
+
+    for (one, *_), (same, *_), (other, *_) in zip(steps(0), steps(0), steps(1), strict=True):
+        assert torch.equal(one, same) and not torch.equal(one, other)
+    batches = StepBatches(varied([9] * 40), varied([0] * 20), 4, 20, 0.5, 0)
+    for step, (x, _, _) in enumerate(batches):
+        rng = generator(0, f"augmentation step {step}")  # nothing of the steps before is needed
+        parts = [(batches.target, batches.target_rows), (batches.protected, batches.protected_rows)]
+        assert torch.equal(x, torch.cat([augment(pool.take(rows)[0], rng) for pool, rows in parts]))
+
+
+def test_rows_and_labels_do_not_depend_on_augmentation():
+    clean, views = (pool([9] * 40), pool([0] * 20)), (varied([9] * 40), varied([0] * 20))
+    one, other = (StepBatches(*pools, 3, 20, 0.5, 0) for pools in (clean, views))
+    for (_, y, _), (_, same, _) in zip(one, other, strict=True):
+        assert torch.equal(y, same) and torch.equal(one.protected_rows, other.protected_rows)
+
+
+def test_only_data_that_asks_for_it_is_augmented():
+    target, protected = varied([9] * 40), pool([0] * 20)
+    protected.images = torch.full((20, 3, 16, 16), 200, dtype=torch.uint8)
+    x, _, _ = next(iter(StepBatches(target, protected, 1, 20, 0.5, 0)))
+    assert x[10:].eq(200 / 255).all() and (x[:10] != 200 / 255).any()
+    assert torch.equal(target.take(torch.arange(40))[0], target.images.float() / 255)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -10,12 +11,13 @@ from avalanche.benchmarks import benchmark_from_datasets
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import methods
 from methods.clip import predict_logits
 from methods.mds import MDS, RM, MDSSettings
+from methods.objectives import class_losses
 from tests.conftest import make_toy_stream
 
 TRAINING = [name for name in methods.METHODS if name != "frozen"]
@@ -132,7 +134,94 @@ def test_reference_losses_are_those_of_the_model_before_the_round(toy_stream, to
     strategy = develop("mds", toy_base, toy_stream, steps=1)
     data = toy_stream.data[0].protected
     wanted = nn.functional.cross_entropy(predict_logits(toy_base, data.images), data.labels, reduction="none")
-    torch.testing.assert_close(strategy.old_losses, wanted)
+    torch.testing.assert_close(strategy.clean_losses, wanted)
+
+
+# Augmentation
+
+
+@pytest.fixture(scope="module")
+def varied_stream(toy_stream):
+    """The toy stream, asking for varied views."""
+    return dataclasses.replace(toy_stream, augment=True)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_every_method_trains_on_the_views_that_the_data_asks_for(name, toy_stream, varied_stream, toy_base):
+    one, same, plain = (develop(name, toy_base, s, steps=3) for s in (varied_stream, varied_stream, toy_stream))
+    losses = [torch.stack(strategy.losses) for strategy in (one, same, plain)]
+    assert torch.equal(losses[0], losses[1]) and (losses[0] != losses[2]).all()
+    assert losses[0].isfinite().all()
+
+
+def constraint_values(base, stream, changed=MDS) -> Tensor:
+    """h_k of every step of a round in which nothing is learned, (steps, K)."""
+    values = []
+
+    class Watched(changed):
+        def protected_loss(self, losses):
+            values.append(self.per_class(losses.detach() - self.old_losses()))
+            return super().protected_loss(losses)
+
+    strategy = Watched(model=copy.deepcopy(base), settings=MDSSettings(steps=5, lr=0.0))
+    strategy.protect(stream.protected[0])
+    strategy.train(stream.train[0], eval_streams=[])
+    return torch.stack(values)
+
+
+def test_a_model_that_does_not_change_violates_nothing_on_varied_views(varied_stream, toy_base):
+    class AgainstClean(MDS):  # as published: the new model on views, the old one on the images themselves
+        def old_losses(self):
+            old, pool = self.old_similarity, self.batches.protected
+            images, labels = pool.take(self.batches.protected_rows)
+            return class_losses(old(images), labels, self.settings.tau)
+
+    assert constraint_values(toy_base, varied_stream).abs().max() < 1e-5  # batches of other sizes round differently
+    assert constraint_values(toy_base, varied_stream, AgainstClean).abs().min() > 1e-3
+
+
+def test_old_losses_on_views_are_those_of_the_model_before_the_round(varied_stream, toy_base):
+    compared = []
+
+    class Watched(MDS):
+        def protected_loss(self, losses):
+            rows = len(self.batches.protected_rows)
+            wanted = class_losses(toy_base.similarity(self.mb_x[-rows:]), self.mb_y[-rows:], self.settings.tau)
+            torch.testing.assert_close(self.old_losses(), wanted.detach(), atol=1e-4, rtol=1e-4)
+            assert not self.old_losses().requires_grad
+            compared.append((losses.detach() - wanted.detach()).abs().max())
+            return super().protected_loss(losses)
+
+    strategy = Watched(model=copy.deepcopy(toy_base), settings=MDSSettings(steps=4, lr=1e-3))
+    strategy.protect(varied_stream.protected[0])
+    strategy.train(varied_stream.train[0], eval_streams=[])
+    assert len(compared) == 4 and compared[-1] > 0.01
+
+
+def test_the_old_model_is_kept_for_the_round_alone_and_only_where_views_vary(toy_stream, varied_stream, toy_base):
+    kept = []
+
+    class Watched(MDS):
+        def protected_loss(self, losses):
+            kept.append(self.old_similarity)
+            return super().protected_loss(losses)
+
+    for stream in (varied_stream, toy_stream):
+        strategy = Watched(model=copy.deepcopy(toy_base), settings=MDSSettings(steps=1))
+        strategy.protect(stream.protected[0])
+        strategy.train(stream.train[0], eval_streams=[])
+        assert strategy.old_similarity is None
+    assert kept[0] is not None and kept[1] is None
+
+
+def test_predictions_and_evaluations_see_images_as_they_are(varied_stream, toy_base):
+    strategy = methods.load("mds")(model=copy.deepcopy(toy_base), settings=MDSSettings(steps=0))
+    seen = []
+    strategy.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    strategy.eval(varied_stream.test)
+    images = varied_stream.test[0].images
+    assert torch.equal(torch.cat(seen), images.float() / 255)
+    assert torch.equal(predict_logits(toy_base, images), predict_logits(toy_base, images))
 
 
 def test_a_method_that_needs_protected_data_says_so(toy_stream, toy_base):

@@ -1,0 +1,213 @@
+"""Whether a folder holds a published data set as its stream needs it: as plain data, and as plain text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from scenarios import bdd100k, decoding, places365, unknown_name
+from scenarios.photos import some
+from scenarios.pixels import Progress
+from scenarios.real import Pool, Source, data_folder
+
+# Frames of each weather in official val, recovered from a published training log; foggy as the study divided all 143.
+WEATHER_TEST = {"clear": 5346, "overcast": 1239, "snowy": 769, "rainy": 738, "partly cloudy": 738, "foggy": 43}
+FOGGY = {"train": 57, "val": 43, "test": 43}
+
+# Official sizes of Places365-Standard; a class has 3,068 to 5,000 images to train on.
+PLACES_TRAIN, PLACES_TRAIN_OF_CLASS, PLACES_VAL, PLACES_VAL_OF_CLASS = 1_803_460, (3_068, 5_000), 36_500, 100
+ALL = "all classes"
+
+AT_ONCE, DRAFT = 1_024, 32  # files between two reports of progress; a small side in px makes a full decode fast
+MANY = 20  # classes: of more, only those that differ are written out
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many images of a class a split holds; ``published``: the least and the most it should hold, where known."""
+
+    label: str
+    split: str
+    images: int
+    published: tuple[int, int] | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it is as published, or nothing is known."""
+        return self.published is None or self.published[0] <= self.images <= self.published[1]
+
+    def __str__(self) -> str:
+        if self.published is None:
+            return f"{self.images:,}"
+        least, most = self.published
+        return f"{self.images:,} of {least:,}" + (f" to {most:,}" if most != least else "")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in a folder.
+
+    Attributes:
+        scenario: name of the stream.
+        folder: where was looked.
+        source: the data set.
+        places: label files and image folders -> where they are; None where they are missing.
+        problem: why the labels cannot be used, "" if they can.
+        counts: images a class and split.
+        dropped: reason -> listed images that the stream does not use.
+        images: how many it may use.
+        absent: those of them that are not on disk.
+        unreadable: those that cannot be decoded in full, with the reason; None where that was not tried.
+    """
+
+    scenario: str
+    folder: str
+    source: Source
+    places: Mapping[str, str | None]
+    problem: str = ""
+    counts: tuple[Count, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    images: int = 0
+    absent: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing or broken, as far as was looked, and no class is without images."""
+        complete = all(self.places.values()) and all(count.images for count in self.counts)
+        return complete and not (self.problem or self.absent or self.unreadable)
+
+    @property
+    def as_published(self) -> bool:
+        """Whether, moreover, all counts that are known agree."""
+        return self.ok and all(count.agrees for count in self.counts)
+
+    def lines(self) -> list[str]:
+        """The report as plain text."""
+        return [f"{self.scenario} in {self.folder}", *(f"  {line}" for line in self._findings()), self._verdict()]
+
+    def _findings(self) -> Iterator[str]:
+        yield from (f"found: {place}" if place else f"MISSING: {what}" for what, place in self.places.items())
+        if self.problem:
+            yield f"UNUSABLE: {self.problem}"
+        if self.counts:
+            yield from _table(self.counts)
+        yield from (f"left out: {number:,} with {reason}" for reason, number in self.dropped.items())
+        if self.absent:
+            yield f"MISSING: {len(self.absent):,} of {self.images:,} listed images: {some(self.absent)}"
+        if self.unreadable:
+            yield f"UNREADABLE: {len(self.unreadable):,} of {self.images:,} images: {some(self.unreadable)}"
+        if self.counts and self.unreadable is None:
+            yield "images were not decoded: broken files would not be noticed"
+
+    def _verdict(self) -> str:
+        if not self.ok:
+            return f"not ok: get what is missing or broken from {self.source.address}"
+        differ = [f"{count.label} {count.split} {count}" for count in self.counts if not count.agrees]
+        return f"ok, but not as published: {some(differ)}" if differ else "ok"
+
+
+def verify(scenario: str, data: str, decode: bool = False, progress: Progress | None = None) -> Report:
+    """Look for all that the stream needs.
+
+    Args:
+        scenario: name of a stream of a published data set.
+        data: its folder, or "" for the one that MDS_BENCH_DATA names.
+        decode: decode every image that the stream may use, by all cores: this finds files that are cut off, empty or
+            no images.
+        progress: called with what is under way, how many images are done, and how many there are.
+
+    Raises:
+        ValueError: the scenario has no published data set, or there is no such folder.
+    """
+    if scenario not in CHECKS:
+        raise ValueError(unknown_name("scenario with a published data set", scenario, CHECKS))
+    source, locate, make_pool, count = CHECKS[scenario]
+    folder = data_folder(data, source)
+    places = {what: str(place) if place else None for what, place in locate(folder).items()}
+    report = partial(Report, scenario, str(folder), source, places)
+    if not all(places.values()):
+        return report()
+    try:
+        pool = make_pool(folder)
+    except ValueError as error:
+        return report(problem=str(error))
+    files = sorted(pool.files[row] for rows in pool.rows.values() for row in rows)
+    absent = _absent(files)
+    return report(
+        counts=tuple(count(pool)),
+        dropped=pool.dropped,
+        images=len(files),
+        absent=tuple(absent),
+        unreadable=tuple(_unreadable(sorted(set(files) - set(absent)), progress)) if decode else None,
+    )
+
+
+def _images(pool: Pool, label: str, split: str) -> int:
+    return len(pool.rows.get((label, split), ()))
+
+
+def _bdd100k_counts(pool: Pool) -> Iterator[Count]:
+    """Counts of a BDD100K stream's splits, which are known in part where its classes are weathers alone."""
+    published = set(pool.classes) <= set(bdd100k.WEATHERS)
+    for label in pool.classes:
+        known = FOGGY if label == "foggy" else {"test": WEATHER_TEST.get(label, 0)}
+        for split in ("train", "val", "test"):
+            number = known.get(split) if published else None
+            yield Count(label, split, _images(pool, label, split), (number, number) if number else None)
+
+
+def _places365_counts(pool: Pool) -> Iterator[Count]:
+    """Counts of Places365's official splits: validation is carved from official train, and official val is the test."""
+    train = {label: _images(pool, label, "train") + _images(pool, label, "val") for label in pool.classes}
+    val = {label: _images(pool, label, "test") for label in pool.classes}
+    for label in pool.classes:
+        yield Count(label, "train", train[label], PLACES_TRAIN_OF_CLASS)
+        yield Count(label, "val", val[label], (PLACES_VAL_OF_CLASS,) * 2)
+    yield Count(ALL, "train", sum(train.values()), (PLACES_TRAIN,) * 2)
+    yield Count(ALL, "val", sum(val.values()), (PLACES_VAL,) * 2)
+
+
+Check = tuple[
+    Source, Callable[[Path], dict[str, Path | None]], Callable[[Path], Pool], Callable[[Pool], Iterator[Count]]
+]
+# stream -> its data set, what finds the files, what reads the labels, what counts
+CHECKS: dict[str, Check] = {
+    name: (bdd100k.SOURCE, bdd100k.locate, partial(bdd100k.pool, name), _bdd100k_counts) for name in bdd100k.PLANS
+} | {places365.NAME: (places365.SOURCE, places365.locate, places365.pool, _places365_counts)}
+
+
+def _absent(files: Sequence[str]) -> list[str]:
+    """Those that are not on disk, by listing each folder once: looking for a million files one by one takes minutes."""
+    present: dict[str, set[str]] = {}
+    for folder in {os.path.dirname(file) for file in files}:  # noqa: PTH120 a million Paths take seconds
+        present[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()  # noqa: PTH112, PTH208
+    parts = ((file, *os.path.split(file)) for file in files)
+    return [file for file, folder, name in parts if name not in present[folder]]
+
+
+def _unreadable(files: Sequence[str], progress: Progress | None) -> Iterator[str]:
+    for start in range(0, len(files), AT_ONCE):
+        some_files = [Path(file) for file in files[start : start + AT_ONCE]]
+        try:
+            decoding.decode(some_files, DRAFT)
+        except decoding.UnreadablePhotos as error:
+            yield from error.reports
+        if progress is not None:
+            progress("pictures", start + len(some_files), len(files))
+
+
+def _table(counts: Sequence[Count]) -> Iterator[str]:
+    """A line a class; where there are many, of those alone that differ from what was published, and of the totals."""
+    labels = list(dict.fromkeys(count.label for count in counts))
+    if len(labels) > MANY:
+        differ = {count.label for count in counts if not count.agrees}
+        yield f"{len(labels) - 1} classes" + (", of which these differ:" if differ - {ALL} else "")
+        labels = [label for label in labels if label in differ or label == ALL]
+    width = max(map(len, labels))
+    for label in labels:
+        cells = [f"{count.split} {count}" for count in counts if count.label == label]
+        yield f"{label:{width}}  " + "  ".join(f"{cell:24}" for cell in cells).rstrip()
