@@ -19,6 +19,7 @@ PROTECTED_ACCURACY = (0.65, 0.92)  # able, with something to lose and something 
 TARGET_ACCURACY = (0.25, 0.55)  # met before, not learned
 FORGETTING = 0.20  # fine-tuning loses as much on some protected class, in every seed
 ROOM = 0.25  # training on everything gains as much on the target, in every seed
+MANY = 50  # classes: of more, the mean must be in range, not each
 METHODS = ("frozen", "finetune", "joint")  # what the figures are made from
 
 PROTECTED, TARGET = "protected: base accuracy", "target: base accuracy"
@@ -26,11 +27,11 @@ HEADINGS = ("stream", "round", PROTECTED, "in range", TARGET, "finetune", "joint
 EXPLANATION = f"""\
 *Protected: base accuracy*: lowest to highest protected class on test, and the mean; wanted
 {PROTECTED_ACCURACY[0]:.0%} to {PROTECTED_ACCURACY[1]:.0%} for every class (*in range*: how many are), where the classes
-are more than 50 for their mean. *Target: base accuracy*: wanted {TARGET_ACCURACY[0]:.0%} to {TARGET_ACCURACY[1]:.0%}.
-*finetune*: points it loses on the worst protected class of round 1, least and most over seeds; wanted
-{100 * FORGETTING:.0f} or more in every seed. *joint*: points that training on everything gains on the round's target,
-least and most over seeds; wanted {100 * ROOM:.0f} or more in every seed. In later rounds the models that fine-tuning and
-joint training start from are those their earlier rounds left.
+are more than {MANY} for their mean. *Target: base accuracy*: wanted
+{TARGET_ACCURACY[0]:.0%} to {TARGET_ACCURACY[1]:.0%}. Both are the base's, in every round. *finetune*: points it loses
+on the worst protected class, least and most over seeds; in round 1 wanted {100 * FORGETTING:.0f} or more in every seed.
+*joint*: points that training on everything gains on the target, least and most over seeds; wanted
+{100 * ROOM:.0f} or more in every seed. In later rounds both start from what their earlier rounds left.
 """
 
 
@@ -51,7 +52,7 @@ class Row:
         """What is out of range; empty for a round that is calibrated."""
         low, high = PROTECTED_ACCURACY
         found = []
-        if len(self.protected) > 50:
+        if len(self.protected) > MANY:
             mean = fmean(self.protected.values())
             if not low <= mean <= high:
                 found.append(f"mean of the protected classes {mean:.1%}")

@@ -12,8 +12,6 @@ def card(stream: DevelopmentStream) -> str:
     """Version, fingerprint and sizes of a stream; of a class whose size differs from others', the range."""
     lines = [f"`{stream.name}`, version {stream.version}, fingerprint `{stream.fingerprint}`", ""]
     rows = []
-    if stream.pretraining is not None:
-        rows.append(_row(stream, "base", stream.pretraining(), stream.rounds[0]))
     for number, (round_, data) in enumerate(zip(stream.rounds, stream.data, strict=True), 1):
         prefix = f"round {number}, {round_.target}: " if len(stream.rounds) > 1 else ""
         for split in ("train", "protected", "val", "test"):

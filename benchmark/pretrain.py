@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -38,6 +38,8 @@ class Recipe(BaseModel):
     prior: float = Field(0.75, ge=0)  # strength of the logit adjustment for rare classes; 0 learns their frequencies
     seed: int = 0
     augment: bool = False
+    anchor_steps: int = Field(0, ge=0)  # first, with a free vector a class in place of its prompt: cheap where many
+    fit_steps: int = Field(300, ge=1)  # then, of the text tower alone, towards those vectors
 
 
 def pretrain(
@@ -48,6 +50,9 @@ def pretrain(
     on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> ClipClassifier:
     """Train both towers from scratch by contrast of every image with all prompts.
+
+    With many classes most of a step is spent on prompts. ``recipe.anchor_steps`` then come first, in which classes are
+    free vectors; then the text tower is fitted to them, and last both towers are trained together as always.
 
     Rare classes are compensated in the loss, not by showing them more often: class frequencies are added to the logits
     in training (logit adjustment, arXiv 2007.07314, eq. 10), times ``recipe.prior``.
@@ -62,23 +67,48 @@ def pretrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = create_classifier(prompts, recipe.model).to(device).train()
+        anchors = torch.randn(len(prompts), model.encode_classes().shape[1]) if recipe.anchor_steps else None
     steps = min(recipe.steps, max(1, recipe.epochs * len(data) // recipe.batch_size))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, recipe, steps))
     counts = torch.bincount(data.labels, minlength=len(prompts)).float()
     adjustment = recipe.prior * (counts.clamp_min(0.5) / counts.sum()).log().to(device)
     order = Permutations(len(data), recipe.seed, "pretraining")
     vary, purpose = (augment, "augmentation") if recipe.augment else (_mirror_half, "mirror")
     rng = generator(recipe.seed, purpose)
-    for step in range(steps):
+    before = recipe.anchor_steps + recipe.fit_steps if recipe.anchor_steps else 0
+
+    def contrast(step: int, classes: Callable[[], Tensor]) -> Tensor:
         rows = order.take(step * recipe.batch_size, recipe.batch_size)
         images = vary(data.images[rows].to(device), rng)
-        loss = F.cross_entropy(model(images) + adjustment, data.labels[rows].to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        on_step(step + 1, steps)
+        logits = model.similarity(images, classes()) / model.temperature
+        return F.cross_entropy(logits + adjustment, data.labels[rows].to(device))
+
+    def minimise(loss: Callable[[int], Tensor], parameters: Iterable[Tensor], count: int, done: int) -> None:
+        optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, recipe, count))
+        for step in range(count):
+            value = loss(step)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            on_step(done + step + 1, before + steps)
+
+    if anchors is not None:
+        free = anchors.to(device).requires_grad_()
+        image_side = list(model.clip.visual.parameters())
+        seen = {id(parameter) for parameter in image_side}
+        text_side = [parameter for parameter in model.parameters() if id(parameter) not in seen]
+        minimise(
+            lambda step: contrast(step, lambda: F.normalize(free, dim=1)), [*image_side, free], recipe.anchor_steps, 0
+        )
+        wanted = F.normalize(free.detach(), dim=1)
+        minimise(
+            lambda _: (1 - (model.encode_classes() * wanted).sum(dim=1)).mean(),
+            text_side,
+            recipe.fit_steps,
+            recipe.anchor_steps,
+        )
+    minimise(lambda step: contrast(step, model.encode_classes), model.parameters(), steps, before)
     return model.eval()
 
 

@@ -9,9 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from scenarios.gallery import SPLIT_SEEDS, Gallery, Plan, Sizes
 from scenarios.render import SCENES, TIMES, WEATHERS, render_road
 from scenarios.render.crop import crop
-from scenarios.gallery import SPLIT_SEEDS, Gallery, Plan, Sizes
 from scenarios.stream import Round
 
 # Mix of scenes and times of day, the same for every weather. BDD100K's own (city street 61 %, highway 25 %,
@@ -162,6 +162,6 @@ ROUNDS = Plan(
     rounds=_teach(KNOWN_WEATHERS, "overcast", "foggy", "tunnel", "parking lot"),
     sizes=SIZES,
     base_images=BASE_IMAGES,
-    rare={"overcast": 200, "foggy": 29, "tunnel": 12, "parking lot": 18},
-    recipe={"prior": 0.9},
+    rare={"overcast": 160, "foggy": 34, "tunnel": 26, "parking lot": 62},
+    recipe={"prior": 0.85},
 )

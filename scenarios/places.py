@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scenarios.render import PLACES, counterfactual_place, render_place
 from scenarios.gallery import SPLIT_SEEDS, Gallery, Plan, Sizes
+from scenarios.render import PLACES, counterfactual_place, render_place
 from scenarios.stream import Round
 
 TARGET = "dressing_room"
-BASE_PER_CLASS, RARE = 100, 16  # pictures that the base learns from, of each class that it knows and of the target
+BASE_PER_CLASS = 100  # pictures that the base learns from, of each class that it knows
 
 # Rooms with the target's walls and furniture, rooms further from it, and places far away.
 NEAR_AND_FAR = (
-    *("closet", "bedroom", "bedchamber", "beauty_salon", "hotel_room", "dorm_room", "nursery", "childs_room"),
-    *("clothing_store", "bathroom", "living_room", "locker_room", "shower", "youth_hostel", "kitchen"),
-    *("classroom", "church/indoor", "forest_path", "beach"),
+    *("closet", "bedroom", "beauty_salon", "hotel_room", "dorm_room", "nursery", "childs_room", "clothing_store"),
+    *("youth_hostel", "bathroom", "shower", "living_room", "kitchen", "locker_room", "classroom", "lecture_room"),
+    *("church/indoor", "forest_path", "forest_road"),
 )
 
 
@@ -43,7 +43,7 @@ def _pairs(split: str, kind_a: str, kind_b: str, numbers: Sequence[int], size: i
 GALLERY = Gallery("places", PLACES, 4_000, _pictures, _pairs, "places", "places")
 
 
-def _plan(name: str, classes: Sequence[str], sizes: Sizes, recipe: dict[str, Any]) -> Plan:
+def _plan(name: str, classes: Sequence[str], sizes: Sizes, rare: int, recipe: dict[str, Any]) -> Plan:
     ordered = [place for place in PLACES if place in {TARGET, *classes}]
     return Plan(
         name=name,
@@ -52,8 +52,8 @@ def _plan(name: str, classes: Sequence[str], sizes: Sizes, recipe: dict[str, Any
         prompts={place: prompt(place) for place in ordered},
         rounds=(Round(TARGET, tuple(place for place in ordered if place != TARGET)),),
         sizes=sizes,
-        base_images=BASE_PER_CLASS * (len(ordered) - 1) + RARE,
-        rare={TARGET: RARE},
+        base_images=BASE_PER_CLASS * (len(ordered) - 1) + rare,
+        rare={TARGET: rare},
         recipe=recipe,
     )
 
@@ -62,11 +62,13 @@ MINI = _plan(
     "places-mini",
     NEAR_AND_FAR,
     Sizes(image_size=64, target_images=400, protected_per_class=100, val_per_class=100, test_per_class=400),
-    recipe={"steps": 300, "prior": 1.0},
+    rare=16,
+    recipe={"steps": 400, "prior": 1.0},
 )
 DRESSING_ROOM = _plan(
     "places-dressing-room",
     PLACES,
     Sizes(image_size=64, target_images=400, protected_per_class=50, val_per_class=20, test_per_class=50),
-    recipe={"steps": 1_500, "lr": 2e-3, "prior": 1.0},
+    rare=50,
+    recipe={"anchor_steps": 1_000, "fit_steps": 300, "steps": 400, "lr": 2e-3, "prior": 1.0},
 )
