@@ -67,49 +67,75 @@ def pretrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = create_classifier(prompts, recipe.model).to(device).train()
-        anchors = torch.randn(len(prompts), model.encode_classes().shape[1]) if recipe.anchor_steps else None
-    steps = min(recipe.steps, max(1, recipe.epochs * len(data) // recipe.batch_size))
-    counts = torch.bincount(data.labels, minlength=len(prompts)).float()
-    adjustment = recipe.prior * (counts.clamp_min(0.5) / counts.sum()).log().to(device)
-    order = Permutations(len(data), recipe.seed, "pretraining")
-    vary, purpose = (augment, "augmentation") if recipe.augment else (_mirror_half, "mirror")
-    rng = generator(recipe.seed, purpose)
-    before = recipe.anchor_steps + recipe.fit_steps if recipe.anchor_steps else 0
+        anchors = torch.randn(len(prompts), model.encode_classes().shape[1]).to(device)
+    training = _Training(model, data, recipe, device, on_step)
+    if recipe.anchor_steps:
+        training.learn_anchors(anchors.requires_grad_())
+        training.fit_prompts(F.normalize(anchors.detach(), dim=1))
+    training.join_towers()
+    return model.eval()
 
-    def contrast(step: int, classes: Callable[[], Tensor]) -> Tensor:
-        rows = order.take(step * recipe.batch_size, recipe.batch_size)
-        images = vary(data.images[rows].to(device), rng)
-        logits = model.similarity(images, classes()) / model.temperature
-        return F.cross_entropy(logits + adjustment, data.labels[rows].to(device))
 
-    def minimise(loss: Callable[[int], Tensor], parameters: Iterable[Tensor], count: int, done: int) -> None:
+class _Training:
+    """The phases of a training, and what they share."""
+
+    def __init__(
+        self,
+        model: ClipClassifier,
+        data: LabelledImages,
+        recipe: Recipe,
+        device: str | torch.device,
+        on_step: Callable[[int, int], None],
+    ) -> None:
+        self.model, self.data, self.recipe, self.device, self.on_step = model, data, recipe, device, on_step
+        self.steps = min(recipe.steps, max(1, recipe.epochs * len(data) // recipe.batch_size))
+        counts = torch.bincount(data.labels, minlength=len(model.prompts)).float()
+        self.adjustment = recipe.prior * (counts.clamp_min(0.5) / counts.sum()).log().to(device)
+        self.order = Permutations(len(data), recipe.seed, "pretraining")
+        self.vary, purpose = (augment, "augmentation") if recipe.augment else (_mirror_half, "mirror")
+        self.rng = generator(recipe.seed, purpose)
+        self.done, self.total = 0, self.steps + (recipe.anchor_steps + recipe.fit_steps if recipe.anchor_steps else 0)
+
+    def learn_anchors(self, anchors: Tensor) -> None:
+        """The image tower, and a free vector (C, E) for each class."""
+        parameters = [*self.model.clip.visual.parameters(), anchors]
+        self._minimise(
+            lambda step: self._contrast(step, F.normalize(anchors, dim=1)), parameters, self.recipe.anchor_steps
+        )
+
+    def fit_prompts(self, anchors: Tensor) -> None:
+        """The text tower alone, so that the prompts' features become the anchors (C, E)."""
+        image_side = set(self.model.clip.visual.parameters())
+        parameters = [parameter for parameter in self.model.parameters() if parameter not in image_side]
+        self._minimise(
+            lambda _: (1 - (self.model.encode_classes() * anchors).sum(dim=1)).mean(), parameters, self.recipe.fit_steps
+        )
+
+    def join_towers(self) -> None:
+        """Both towers together."""
+        self._minimise(
+            lambda step: self._contrast(step, self.model.encode_classes()), self.model.parameters(), self.steps
+        )
+
+    def _contrast(self, step: int, classes: Tensor) -> Tensor:
+        """Cross-entropy of the step's images against class features (C, E)."""
+        rows = self.order.take(step * self.recipe.batch_size, self.recipe.batch_size)
+        images = self.vary(self.data.images[rows].to(self.device), self.rng)
+        logits = self.model.similarity(images, classes) / self.model.temperature
+        return F.cross_entropy(logits + self.adjustment, self.data.labels[rows].to(self.device))
+
+    def _minimise(self, loss: Callable[[int], Tensor], parameters: Iterable[Tensor], steps: int) -> None:
+        recipe = self.recipe
         optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, recipe, count))
-        for step in range(count):
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, recipe, steps))
+        for step in range(steps):
             value = loss(step)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
             schedule.step()
-            on_step(done + step + 1, before + steps)
-
-    if anchors is not None:
-        free = anchors.to(device).requires_grad_()
-        image_side = list(model.clip.visual.parameters())
-        seen = {id(parameter) for parameter in image_side}
-        text_side = [parameter for parameter in model.parameters() if id(parameter) not in seen]
-        minimise(
-            lambda step: contrast(step, lambda: F.normalize(free, dim=1)), [*image_side, free], recipe.anchor_steps, 0
-        )
-        wanted = F.normalize(free.detach(), dim=1)
-        minimise(
-            lambda _: (1 - (model.encode_classes() * wanted).sum(dim=1)).mean(),
-            text_side,
-            recipe.fit_steps,
-            recipe.anchor_steps,
-        )
-    minimise(lambda step: contrast(step, model.encode_classes), model.parameters(), steps, before)
-    return model.eval()
+            self.done += 1
+            self.on_step(self.done, self.total)
 
 
 def _rate(recipe: Recipe, steps: int, step: int) -> float:
