@@ -20,7 +20,7 @@ def test_store_is_developed_on_real_photos(command, photos, monkeypatch, tmp_pat
     assert all(c["n"] >= 40 for c in results["mds"]["classes"].values())
     base = [c["old_correct"] / c["n"] for name, c in results["mds"]["classes"].items() if name != "store"]
     assert sum(base) / len(base) > 0.2  # fourteen protected classes: chance is below 0.08
-    assert results["mds"]["target_gain"] > 0
+    assert results["finetune"]["target_gain"] > 0.1 and results["mds"]["target_gain"] >= 0
     assert results["mds"]["devsafety"] > results["finetune"]["devsafety"] + 0.1
 
 
