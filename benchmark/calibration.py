@@ -25,7 +25,7 @@ METHODS = ("frozen", "finetune", "joint")  # what the figures are made from
 PROTECTED, TARGET = "protected: base accuracy", "target: base accuracy"
 HEADINGS = ("stream", "round", PROTECTED, "in range", TARGET, "finetune", "joint", "")
 EXPLANATION = f"""\
-*Protected: base accuracy*: lowest to highest protected class on test, and the mean; wanted
+*Protected: base accuracy*: lowest to highest class protected from the start, on test, and the mean; wanted
 {PROTECTED_ACCURACY[0]:.0%} to {PROTECTED_ACCURACY[1]:.0%} for every class (*in range*: how many are), where the classes
 are more than {MANY} for their mean. *Target: base accuracy*: wanted
 {TARGET_ACCURACY[0]:.0%} to {TARGET_ACCURACY[1]:.0%}. Both are the base's, in every round. *finetune*: points it loses
@@ -42,7 +42,7 @@ class Row:
     scenario: str
     number: int  # of the round, from 1
     target: str
-    protected: dict[str, float]  # accuracy of the base
+    protected: dict[str, float]  # accuracy of the base on the classes protected from the start
     target_accuracy: float  # of the base
     forgetting: tuple[float, ...]  # DevSafety of fine-tuning, a seed each
     room: tuple[float, ...]  # target gain of joint training, a seed each
@@ -110,12 +110,13 @@ def measure(records: Sequence[Record]) -> list[Row]:
         if not found:
             raise ValueError(f"calibration needs complete runs of {', '.join(METHODS)}: there is none of {name}")
     base = made["frozen"][0]
+    known = base.rounds[0].protected
     return [
         Row(
             scenario=base.scenario.name,
             number=number + 1,
             target=result.target,
-            protected={name: result.test[name].counts.old_accuracy for name in result.protected},
+            protected={name: result.test[name].counts.old_accuracy for name in result.protected if name in known},
             target_accuracy=result.test[result.target].counts.old_accuracy,
             forgetting=tuple(record.rounds[number].devsafety for record in made["finetune"]),
             room=tuple(record.rounds[number].target_gain for record in made["joint"]),

@@ -117,7 +117,7 @@ class StepBatches:
         self.target, self.protected, self.steps, self.seed = target, protected, steps, seed
         self.images_per_class, self.classes_per_step = 0, 0
         if protected is not None:
-            room = round(batch_size * (1 - target_share))
+            room = min(round(batch_size * (1 - target_share)), batch_size - 1)  # one target image or more
             self.images_per_class = max(2, room // len(protected.classes))
             self.classes_per_step = min(len(protected.classes), max(1, room // self.images_per_class))
             self._class_rows = [protected.rows_of(label) for label in protected.classes]

@@ -32,6 +32,14 @@ def test_figures_are_those_of_the_records():
     assert row.forgetting == (-0.30, -0.29) and row.room == (0.30, 0.31)
 
 
+def test_what_earlier_rounds_taught_is_not_asked_of_the_base():
+    made = [record(method, 0, (30, -30, 2), (30, -30, 2)) for method in calibration.METHODS]
+    second = made[0].rounds[1].model_copy(update={"target": "clear", "protected": ("foggy", "partly cloudy")})
+    made[0] = made[0].model_copy(update={"rounds": (made[0].rounds[0], second)})
+    first, later = measure(made)
+    assert set(first.protected) == {"clear", "partly cloudy"} and set(later.protected) == {"partly cloudy"}
+
+
 def test_a_missing_method_is_said():
     with pytest.raises(ValueError, match="there is none of joint"):
         measure([record("frozen", 0, (0, 0, 0)), record("finetune", 0, (1, 1, 1))])

@@ -167,7 +167,8 @@ class TestPretraining:
 
         def watched(*args):
             model = create(*args)
-            model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+            encode = model.encode_images
+            monkeypatch.setattr(model, "encode_images", lambda images: seen.append(images.clone()) or encode(images))
             return model
 
         monkeypatch.setattr(pretraining, "create_classifier", watched)

@@ -62,6 +62,14 @@ def test_with_hundreds_of_classes_each_step_takes_some_and_all_get_their_turn():
     assert sorted(seen) == list(range(100))
 
 
+@pytest.mark.parametrize("share", [0.0, 1 / 365, 0.01])
+def test_the_target_is_in_every_batch_however_small_its_share(share):
+    labels = [k for k in range(100) for _ in range(4)]
+    batches = StepBatches(pool([200] * 40), pool(labels), 3, 40, share, seed=0)
+    for _, y, _ in batches:
+        assert len(y) == 40 and 1 <= y.eq(200).sum() <= 2
+
+
 def test_the_target_order_is_the_same_for_every_method():
     with_protected = StepBatches(pool([9] * 40), pool([0] * 20), 1, 20, 0.5, seed=3)
     alone = StepBatches(pool([9] * 40), None, 1, 10, 0.5, seed=3)
