@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from inspect import signature
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 if TYPE_CHECKING:
     from scenarios.stream import DevelopmentStream
@@ -110,7 +111,22 @@ def build(name: str, seed: int = 0, **options: Any) -> DevelopmentStream:
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in options:
             raise ValueError(f"scenario {name} needs the option {key!r}")
+    _check_types(make, options)
     return make(seed=seed, **options)
+
+
+def _check_types(make: Any, options: dict[str, Any]) -> None:
+    """Refuse options of another type than the builder declares."""
+    from pydantic import TypeAdapter, ValidationError
+
+    hints = get_type_hints(make.func if isinstance(make, partial) else make)
+    for option, value in options.items():
+        if option in hints and not isinstance(value, Path):
+            try:
+                TypeAdapter(hints[option]).validate_python(value, strict=True)
+            except ValidationError as error:
+                message = error.errors()[0]["msg"]
+                raise ValueError(f"{option}={value!r}: {message[0].lower()}{message[1:]}") from None
 
 
 def rendered() -> list[str]:

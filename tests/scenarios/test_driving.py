@@ -88,6 +88,12 @@ def test_sizes_out_of_range_are_refused(option, value):
         tiny("driving-tunnel", **{option: value})
 
 
+@pytest.mark.parametrize(("option", "value"), [("image_size", "big"), ("test_per_class", 2.5), ("val_per_class", True)])
+def test_sizes_of_another_type_are_refused(option, value):
+    with pytest.raises(ValueError, match=f"{option}={value!r}: input should be a valid integer"):
+        tiny("driving-tunnel", **{option: value})
+
+
 class TestCounterfactuals:
     def test_a_pair_is_one_scene_under_two_classes(self):
         made = tiny("driving-foggy").counterfactuals("clear", "foggy", count=12)
