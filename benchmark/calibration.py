@@ -10,6 +10,7 @@ from statistics import fmean
 from rich.console import Console
 from rich.table import Table
 
+import methods
 from benchmark.commands import Request, make_records
 from benchmark.leaderboard import markdown_table, points
 from benchmark.progress import Reporter
@@ -90,13 +91,21 @@ def run(scenarios: Sequence[str], seeds: tuple[int, ...], device: str, results: 
             records = [
                 record
                 for method in METHODS
-                for record in make_records(Request(method, scenario, seeds, device=device, results=results), reporter)
+                for record in make_records(
+                    Request(method, scenario, seeds, device=device, results=results, tuned=False), reporter
+                )
             ]
             rows += measure(records)
     _print(rows)
     if out is not None:
         replace_file(out, to_markdown(rows).encode())
         print(f"table: {out}")
+
+
+def untuned(records: Sequence[Record]) -> list[Record]:
+    """Those of the records of ``METHODS`` that were made with default settings, as calibration asks."""
+    defaults = {name: methods.load(name).SETTINGS().model_dump() for name in METHODS}
+    return [record for record in records if record.method.settings == defaults.get(record.method.name)]
 
 
 def measure(records: Sequence[Record]) -> list[Row]:

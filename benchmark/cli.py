@@ -22,7 +22,10 @@ app = typer.Typer(
 data_app = typer.Typer(help="Data sets on disk, and what the streams hold.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-Method = Annotated[str, typer.Option("--method", "-m", help="name of a method; see: list methods")]
+Method = Annotated[
+    str,
+    typer.Option("--method", "-m", help="name of a method (see: list methods) or FILE.py:CLASS; several with commas"),
+]
 Scenario = Annotated[str, typer.Option("--scenario", "-s", help="name of a scenario; see: list scenarios")]
 Results = Annotated[Path, typer.Option("--results", help="folder that keeps records and leaderboards")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
@@ -81,20 +84,74 @@ def run(
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(help="methods or scenarios")]) -> None:
-    """Names and one-line descriptions of the methods or the scenarios."""
-    from methods import METHODS
-    from scenarios import SCENARIOS
+def list_(
+    what: Annotated[str, typer.Argument(help="methods or scenarios")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="methods: the table of docs/methods.md")] = False,
+) -> None:
+    """The methods with family, source and cost, or the scenarios."""
+    from benchmark import catalogue
 
-    tables = {
-        "methods": {name: description for name, (_, description) in METHODS.items()},
-        "scenarios": {name: scenario.description for name, scenario in SCENARIOS.items()},
-    }
-    if what not in tables:
+    if what not in ("methods", "scenarios"):
         raise ValueError(f"list what? methods or scenarios, not {what!r}")
-    width = max(map(len, tables[what]))
-    for name, description in tables[what].items():
-        print(f"{name:<{width}}  {description}")
+    if markdown:
+        from benchmark.method_table import markdown as table
+
+        print(table(), end="")
+    else:
+        print("\n".join(catalogue.method_lines() if what == "methods" else catalogue.scenario_lines()))
+
+
+@app.command()
+def costs(
+    out: Annotated[Path, typer.Option(help="JSON file to write; list and the documents read benchmark/costs.json")],
+    scenario: Scenario = "driving-foggy",
+    device: Device = "auto",
+) -> None:
+    """Time a step and the preparation of a round of every method, side by side in one run."""
+    from benchmark import commands
+
+    commands.measure_costs(scenario, device, out)
+
+
+@app.command("try")
+def try_(method: Annotated[str, typer.Argument(help="a name, or path/to/file.py:Class")]) -> None:
+    """Check a method's implementation in under a minute; exit code 1 with the reason if it may not compete."""
+    from benchmark import commands
+
+    if not commands.try_method(method):
+        sys.exit(1)
+
+
+@app.command()
+def tune(
+    method: Method,
+    scenario: Scenario = "driving-foggy",
+    budget: Annotated[int, typer.Option(min=1, help="trials a method; the same for all that are compared")] = 6,
+    seed: Annotated[str, typer.Option(help="tuning seeds, with commas; never report runs of these")] = "1000,1001",
+    device: Device = "auto",
+    results: Results = RUNS,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
+    data: Data = None,
+    target: Target = None,
+    protected: Protected = None,
+    option: Options = None,
+    base: Base = None,
+    model: Model = None,
+    pretrained: Pretrained = None,
+) -> None:
+    """Search for a method's settings on validation images; an interrupted search goes on where it was."""
+    from benchmark import arguments, commands
+
+    request = commands.Request(
+        method=method,
+        scenario=scenario,
+        seeds=arguments.seeds(None, seed),
+        options=arguments.scenario_options(scenario, option or [], data, target, protected),
+        device=device,
+        results=results,
+        base=arguments.BaseChoice(base, model, pretrained),
+    )
+    commands.tune(request, budget, quiet)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+import methods
 from benchmark import leaderboard, records
 from benchmark.arguments import BaseChoice, validated
 from benchmark.metrics import preserved_gain
-from benchmark.presets import preset
+from benchmark.presets import Preset, preset
 from benchmark.progress import Reporter
 from benchmark.records import Record
-from methods import METHODS
+from benchmark.tuned import tuned
 from scenarios import SCENARIOS, rendered, unknown_name
 
 if TYPE_CHECKING:
+    from benchmark.runner import Run
     from scenarios.stream import DevelopmentStream
 
 
 @dataclass(frozen=True)
 class Request:
-    """A method on a scenario, over seeds."""
+    """Methods on a scenario, over seeds. ``method`` is a name, or several with commas."""
 
     method: str
     scenario: str
@@ -38,7 +40,13 @@ class Request:
     results: Path = Path("runs")
     force: bool = False
     preset: str | None = None
+    tuned: bool = True  # start from what was tuned for the scenario, where there is something
     base: BaseChoice = field(default_factory=BaseChoice)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names."""
+        return tuple(name.strip() for name in self.method.split(","))
 
 
 def run(request: Request, as_json: bool = False, quiet: bool = False) -> list[Record]:
@@ -46,7 +54,8 @@ def run(request: Request, as_json: bool = False, quiet: bool = False) -> list[Re
     with Reporter(quiet) as reporter:
         found = make_records(request, reporter)
     if as_json:
-        print(json.dumps(summary(request, found), allow_nan=False))
+        for name in request.methods:
+            print(json.dumps(summary(request, name, found), allow_nan=False))
     else:
         console = Console()
         leaderboard.print_table(leaderboard.table(found), console)
@@ -59,51 +68,117 @@ def run(request: Request, as_json: bool = False, quiet: bool = False) -> list[Re
 
 
 def make_records(request: Request, reporter: Reporter) -> list[Record]:
-    """Run every seed that has no record yet.
+    """Run every method and seed that has no record yet.
 
     Raises:
         ValueError: a name, setting, option, folder or checkpoint is not usable.
     """
-    if request.method not in METHODS:
-        raise ValueError(unknown_name("method", request.method, METHODS))
-    if request.scenario not in SCENARIOS:
-        raise ValueError(unknown_name("scenario", request.scenario, SCENARIOS))
+    jobs = Jobs(request, reporter)
     _check_writable(request.results)
-
-    chosen = preset(request.preset, request.scenario) if request.preset is not None else None
-
-    # only now what takes seconds to import
-    import methods
-    from benchmark.bases import load_base, pick_device
-    from benchmark.runner import Run
-    from methods.checkpoints import image_size
-
-    device = pick_device(request.device)
-    strategy = methods.load(request.method)
-    values, options, base_choice = request.settings, request.options, request.base
-    if chosen is not None:
-        fields = strategy.SETTINGS.model_fields if strategy.trains else {}
-        values = {key: value for key, value in chosen.settings.items() if key in fields} | values
-        options = chosen.options | options
-        if base_choice == BaseChoice():
-            base_choice = BaseChoice(model=chosen.model, pretrained=chosen.pretrained)
-    settings = validated(strategy.SETTINGS, values, f"method {request.method}")
-    options = {"image_size": image_size(base_choice.model, base_choice.file)} | options
     found: list[Record] = []
-    shared: dict[tuple[str, int], Any] = {}
     for seed in request.seeds:
-        stream = build(request.scenario, seed, options, reporter)
-        base, info = load_base(stream, base_choice, device, reporter.report)
-        job = Run(stream, base, info, request.method, strategy, settings, device, shared)
-        path = records.record_path(request.results, stream.name, request.method, seed, job.run_id)
-        if path.is_file() and not request.force:
-            reporter.say(f"seed {seed}: already in {path}; --force runs it again")
-            found.append(records.read(path))
-            continue
-        record, predictions = job.execute(partial(reporter.report, f"{request.method} seed {seed}"))
-        records.write(record, predictions, request.results, overwrite=request.force)
-        found.append(record)
-    return found
+        for job in jobs.of_seed(seed):
+            path = records.record_path(request.results, job.stream.name, job.method, seed, job.run_id)
+            if path.is_file() and not request.force:
+                reporter.say(f"{job.method} seed {seed}: already in {path}; --force runs it again")
+                found.append(records.read(path))
+                continue
+            record, predictions = job.execute(partial(reporter.report, f"{job.method} seed {seed}"))
+            records.write(record, predictions, request.results, overwrite=request.force)
+            found.append(record)
+    return sorted(found, key=lambda record: request.methods.index(record.method.name))
+
+
+def tune(request: Request, budget: int, quiet: bool = False) -> None:
+    """Search for the settings of methods on a scenario; print what was tried and what is best."""
+    from benchmark import tuning
+
+    _check_writable(request.results)
+    with Reporter(quiet) as reporter:
+        jobs = Jobs(request, reporter)
+        for name, strategy in jobs.strategies.items():
+            if not strategy.SETTINGS.GRID:
+                raise ValueError(f"--method {name}: has nothing to tune: its settings have no GRID")
+        by_method = [list(runs) for runs in zip(*(jobs.of_seed(seed) for seed in request.seeds), strict=True)]
+        found = [
+            tuning.search(runs, budget, request.results, partial(reporter.report, f"{runs[0].method} trials"))
+            for runs in by_method
+        ]
+    for one in found:
+        leaderboard.print_trials(one, Console())
+
+
+def try_method(name: str) -> bool:
+    """Check an implementation on tiny streams, print a line a check, and say whether it may compete."""
+    if not methods.is_method(name):
+        raise ValueError(unknown_name("method", name, methods.METHODS))
+    from benchmark.trial import run_trial
+
+    return run_trial(methods.load(name), name)
+
+
+def measure_costs(scenario: str, device: str, out: Path) -> None:
+    """Time all methods side by side and write the figures to ``out``."""
+    from benchmark import costs
+    from benchmark.catalogue import timed_as
+
+    request = Request(",".join(timed_as(name) for name in methods.METHODS), scenario, (0,), device=device)
+    with Reporter() as reporter:
+        runs = list(Jobs(request, reporter).of_seed(0))
+        found = costs.measure(runs, partial(reporter.report, "rounds timed"))
+    records.replace_file(out, (json.dumps(found, indent=1) + "\n").encode())
+    print(f"costs: {out}")
+
+
+class Jobs:
+    """The runs of a request: names, settings and device are checked before anything slow is done.
+
+    Raises:
+        ValueError: a name, setting, option or checkpoint is not usable.
+    """
+
+    def __init__(self, request: Request, reporter: Reporter) -> None:
+        for name in request.methods:
+            if not methods.is_method(name):
+                raise ValueError(unknown_name("method", name, methods.METHODS))
+        if request.scenario not in SCENARIOS:
+            raise ValueError(unknown_name("scenario", request.scenario, SCENARIOS))
+        self.request, self.reporter = request, reporter
+        chosen = preset(request.preset, request.scenario) if request.preset is not None else None
+
+        # only now what takes seconds to import
+        from benchmark.bases import pick_device
+        from methods.checkpoints import image_size
+
+        self.device = pick_device(request.device)
+        self.base = request.base
+        if chosen is not None and self.base == BaseChoice():
+            self.base = BaseChoice(model=chosen.model, pretrained=chosen.pretrained)
+        self.options = (chosen.options if chosen is not None else {}) | request.options
+        self.options = {"image_size": image_size(self.base.model, self.base.file)} | self.options
+        self.strategies = {name: methods.load(name) for name in request.methods}
+        self.settings = {name: self._settings(name, chosen) for name in request.methods}
+        self._old_predictions: dict[tuple[str, int], Any] = {}
+
+    def of_seed(self, seed: int) -> Iterator[Run]:
+        """A run of each method, on one stream."""
+        from benchmark.bases import load_base
+        from benchmark.runner import Run
+
+        stream = build(self.request.scenario, seed, self.options, self.reporter)
+        base, info = load_base(stream, self.base, self.device, self.reporter.report)
+        for name, strategy in self.strategies.items():
+            yield Run(stream, base, info, name, strategy, self.settings[name], self.device, self._old_predictions)
+
+    def _settings(self, name: str, chosen: Preset | None) -> Any:
+        """Defaults, then what was tuned for the scenario or what the preset says, then what was asked for."""
+        strategy = self.strategies[name]
+        values = tuned(self.request.scenario, name) if self.request.tuned else {}
+        if chosen is not None:
+            fields = strategy.SETTINGS.model_fields if strategy.trains else {}
+            values = {key: value for key, value in chosen.settings.items() if key in fields}
+        values |= self.request.settings
+        return validated(strategy.SETTINGS, values, f"method {name}")
 
 
 def build(scenario: str, seed: int, options: dict[str, Any], reporter: Reporter) -> DevelopmentStream:
@@ -115,14 +190,15 @@ def build(scenario: str, seed: int, options: dict[str, Any], reporter: Reporter)
         return scenarios.build(scenario, seed, **options)
 
 
-def summary(request: Request, found: Sequence[Record]) -> dict[str, Any]:
+def summary(request: Request, method: str, found: Sequence[Record]) -> dict[str, Any]:
     """What ``--json`` prints. A diverged run has its status and message, and counts as not preserved."""
+    found = [record for record in found if record.method.name == method]
     complete = [record for record in found if record.status == "complete"]
     scored = [(r.target_gain, r.strictly_preserved) for record in complete for r in record.rounds]
     scored += [(0.0, False)] * sum(r.scenario.rounds for r in found if r.status == "diverged")
     return {
         "scenario": request.scenario,
-        "method": request.method,
+        "method": method,
         "runs": [_run_summary(record) for record in found],
         "strict_preservation_rate": sum(kept for _, kept in scored) / len(scored),
         "preserved_gain": preserved_gain(scored),

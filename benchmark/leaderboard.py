@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import metrics
 from benchmark.records import Record, RoundResult, read_all, replace_file
+from benchmark.tuned import tuned
+from methods import METHODS
 from scenarios import fingerprints
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-REFERENCE = ("frozen", "joint")  # doing nothing, and training on everything: for orientation, never ranked
+    from benchmark.tuning import Tuning
+
+# doing nothing, training on everything and the like: for orientation, never ranked
+REFERENCE = frozenset(name for name, method in METHODS.items() if method.family == "reference")
 # fmt: off
 COLUMNS = [
     "scenario", "scenario_version", "method", "method_version", "seeds", "rounds", "diverged",
@@ -59,7 +64,8 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
     for stream in _grouped(records, lambda record: record.scenario.name):
         usual_data = _most_common(_data(record) for record in stream)
         for method in _grouped(stream, lambda record: record.method.name):
-            usual = usual_data | _most_common(_development(record) for record in method)
+            chosen = [record for record in method if _is_tuned(record)] or method
+            usual = usual_data | _most_common(_development(record) for record in chosen)
             for group in _grouped(method, lambda record: _canonical(_data(record) | _development(record))):
                 rows.append(_row(group) | {"note": _note(group, usual)})
     rows.sort(key=_order)
@@ -112,6 +118,11 @@ def _data(record: Record) -> dict[str, Any]:
         "options": record.scenario.options,
         "base": f"{record.base.model} {record.base.sha256}",
     }
+
+
+def _is_tuned(record: Record) -> bool:
+    wanted = tuned(record.scenario.name, record.method.name)
+    return all(_canonical(record.method.settings.get(key)) == _canonical(value) for key, value in wanted.items())
 
 
 def _development(record: Record) -> dict[str, Any]:
@@ -242,6 +253,23 @@ def print_table(frame: pd.DataFrame, console: Console) -> None:
     """Show the frame that ``table`` returns, one table a scenario."""
     for scenario, rows in frame.groupby("scenario", sort=False):
         _print(console, one_line(str(scenario)), HEADINGS, map(_cells, rows.to_dict("records")))
+
+
+def print_trials(tuning: Tuning, console: Console) -> None:
+    """Show a search for hyper-parameters: every trial, and which one was chosen."""
+    from rich.text import Text
+
+    title = f"{tuning.method} on {tuning.scenario}, validation, seeds {', '.join(map(str, tuning.seeds))}"
+    rows = [
+        [
+            ("* " if trial is tuning.chosen else "") + (_canonical(trial.settings) if trial.settings else "defaults"),
+            points(trial.target_gain) if trial.outcomes else "diverged",
+            points(trial.devsafety) if trial.outcomes else "",
+        ]
+        for trial in tuning.trials
+    ]
+    _print(console, one_line(title), ("Settings", "Target gain", "DevSafety"), rows)
+    console.print(Text(f"* chosen: the greatest gain of those with DevSafety {points(-tuning.margin)} or better"))
 
 
 def print_record(record: Record, console: Console) -> None:

@@ -78,9 +78,14 @@ class ClassCounts(_Model):
 
 
 class Checkpoint(_Model):
-    """Validation figures of one evaluation point, as fractions; NaN where they were not to be had."""
+    """Validation figures of one evaluation point, as fractions; NaN where they were not to be had.
+
+    ``candidate`` names a model that the method proposed after its steps, such as a merge; it is empty for a point along
+    the training.
+    """
 
     step: int
+    candidate: str = ""
     devsafety: float
     target_accuracy: float
 
@@ -94,6 +99,7 @@ class RoundResult(_Model):
     test: dict[str, ClassCounts]
     checkpoints: tuple[Checkpoint, ...]
     selected_step: int
+    selected: str = ""  # the candidate that was kept, if one was
     losses: tuple[float, ...]
     seconds: float
 
@@ -138,10 +144,11 @@ class ScenarioInfo(_Model):
 
 
 class MethodInfo(_Model):
-    """The method, with all its settings after defaults."""
+    """The method, with all its settings after defaults. ``code`` tells other people's code apart: see ``methods``."""
 
     name: str
     version: int
+    code: str = ""
     settings: PlainDict
 
 
@@ -211,7 +218,7 @@ def run_id(
     decisive = {
         "schema_version": schema_version,
         "scenario": scenario.model_dump(exclude={"classes"}),  # the fingerprint covers them
-        "method": method.model_dump(),
+        "method": method.model_dump(exclude=set() if method.code else {"code"}),
         "base": base.model_dump(exclude={"name"}),
         "seed": seed,
     }

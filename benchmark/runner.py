@@ -55,7 +55,10 @@ class Run:
     @property
     def method_info(self) -> MethodInfo:
         """The method, for the record."""
-        return MethodInfo(name=self.method, version=self.strategy.VERSION, settings=self.settings.model_dump())
+        strategy = self.strategy
+        return MethodInfo(
+            name=self.method, version=strategy.VERSION, code=strategy.CODE, settings=self.settings.model_dump()
+        )
 
     @property
     def run_id(self) -> str:
@@ -75,7 +78,7 @@ class Run:
         model = copy.deepcopy(self.base).to(self.device)
         results, predictions, message = [], [], ""
         for number in range(len(self.stream.rounds)):
-            outcome = self._develop(model, number, on_step)
+            outcome = self._score(model, number, on_step)
             if isinstance(outcome, str):
                 message = outcome
                 break
@@ -97,17 +100,14 @@ class Run:
         empty = pd.DataFrame(columns=["round", "split", "index", "label", "old", "new"])
         return record, pd.concat(predictions, ignore_index=True) if predictions else empty
 
-    def _develop(
-        self, model: ClipClassifier, number: int, on_step: Callable[[int, int], None]
-    ) -> tuple[ClipClassifier, RoundResult, pd.DataFrame] | str:
-        """One round: the new model with its result and predictions, or why there is none."""
-        start = time.perf_counter()
-        stream, round_, data = self.stream, self.stream.rounds[number], self.stream.data[number]
-        old = {split: self._old(model, number, split, getattr(data, split)) for split in ("val", "test")}
-        steps = self.settings.steps
+    def develop(
+        self, model: ClipClassifier, number: int, on_step: Callable[[int, int], None] = lambda done, total: None
+    ) -> tuple[RoundStrategy, Selection]:
+        """Train one round from ``model``, which changes, and select on validation; no test image is looked at."""
+        stream, round_, data, steps = self.stream, self.stream.rounds[number], self.stream.data[number], self.steps
         selection = Selection(
             data.val,
-            old["val"],
+            self.old(model, number, "val"),
             round_,
             stream.classes,
             steps,
@@ -116,8 +116,24 @@ class Run:
         strategy = self.strategy(
             model=model, settings=self.settings, seed=stream.seed, device=self.device, plugins=[selection]
         )
+        strategy.pretrained = self.base
         strategy.protect(stream.protected[number])
         strategy.train(stream.train[number], eval_streams=[])
+        return strategy, selection
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps a round."""
+        return int(self.settings.steps)
+
+    def _score(
+        self, model: ClipClassifier, number: int, on_step: Callable[[int, int], None]
+    ) -> tuple[ClipClassifier, RoundResult, pd.DataFrame] | str:
+        """One round: the new model with its result and predictions, or why there is none."""
+        start = time.perf_counter()
+        round_, data = self.stream.rounds[number], self.stream.data[number]
+        old = {split: self.old(model, number, split) for split in ("val", "test")}
+        strategy, selection = self.develop(model, number, on_step)
         if selection.diverged_at is not None:
             return f"round {number + 1}: the loss or the logits were not finite at step {selection.diverged_at}"
         new = {"test": _predict(strategy.model, data.test), "val": selection.predictions}
@@ -127,14 +143,16 @@ class Run:
             **{split: self._count(getattr(data, split), old[split], new[split], round_.classes) for split in new},
             checkpoints=tuple(selection.checkpoints),
             selected_step=selection.selected_step,
+            selected=selection.selected,
             losses=tuple(torch.stack(strategy.losses).tolist()) if strategy.losses else (),
             seconds=round(time.perf_counter() - start, 2),
         )
         tables = [self._table(number, split, getattr(data, split), old[split], new[split]) for split in new]
         return strategy.model, result, pd.concat(tables, ignore_index=True)
 
-    def _old(self, model: ClipClassifier, number: int, split: str, images: LabelledImages) -> Tensor:
-        """Predictions of the model before the round; those of the base are made once for all runs."""
+    def old(self, model: ClipClassifier, number: int, split: str) -> Tensor:
+        """Predictions of the model before a round, (N,); those of the base are made once for all runs."""
+        images = getattr(self.stream.data[number], split)
         if number > 0:
             return _predict(model, images)
         key = (f"{self.base_info.sha256} {self.stream.fingerprint} {split}", number)

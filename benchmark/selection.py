@@ -22,6 +22,8 @@ EVALUATIONS = 4  # evenly spaced over the steps of a round, the last one after t
 class Selection(SupervisedPlugin):
     """Scores the model on validation at evenly spaced steps and leaves the best one's weights in it.
 
+    A strategy that proposes models after the round has those scored in place of the points along its training.
+
     Best is: first the highest min(DevSafety, 0), then the highest target accuracy; of equals the earliest.
 
     Args:
@@ -49,6 +51,7 @@ class Selection(SupervisedPlugin):
         self.points = {math.ceil(steps * k / EVALUATIONS) for k in range(1, EVALUATIONS + 1)} if steps else set()
         self.checkpoints: list[Checkpoint] = []
         self.selected_step = 0
+        self.selected = ""  # name of the proposed model that was kept, if one was
         self.predictions = old  # of the selected model, (N,)
         self.diverged_at: int | None = None
         self._step = 0
@@ -63,23 +66,32 @@ class Selection(SupervisedPlugin):
         self.on_step(self._step)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Go back to the best point."""
+        """Score what the strategy proposes, if it does, and go back to the best."""
+        if strategy.proposes and self.diverged_at is None:
+            self._best, self._weights, self.selected_step, self.predictions = None, {}, 0, self.old
+            strategy.propose(lambda name: self._score(strategy, name))
         if self._weights:
             strategy.model.load_state_dict(self._weights)
 
-    def _score(self, strategy: Any) -> None:
+    def _score(self, strategy: Any, candidate: str = "") -> tuple[float, float]:
+        """Score the model as it is now; its key, the greater the better."""
         logits = predict_logits(strategy.model, self.images.images)
-        if not all_finite(logits, strategy.losses[-1]):
-            self.diverged_at = self._step
-            self.checkpoints.append(Checkpoint(step=self._step, devsafety=math.nan, target_accuracy=math.nan))
-            strategy.stop_training()
-            return
+        if not all_finite(logits, *strategy.losses[-1:]):
+            worst = Checkpoint(step=self._step, candidate=candidate, devsafety=math.nan, target_accuracy=math.nan)
+            self.checkpoints.append(worst)
+            if not candidate:
+                self.diverged_at = self._step
+                strategy.stop_training()
+            return (-math.inf, -math.inf)
         new = logits.argmax(dim=1)
         counts = count_pairs(self.images.labels.numpy(), self.old.numpy(), new.numpy(), self.classes)
         target = counts[self.round.target]
         safety = devsafety(counts, self.round.protected)
-        self.checkpoints.append(Checkpoint(step=self._step, devsafety=safety, target_accuracy=target.new_accuracy))
+        self.checkpoints.append(
+            Checkpoint(step=self._step, candidate=candidate, devsafety=safety, target_accuracy=target.new_accuracy)
+        )
         key = selection_key(counts, self.round.target, self.round.protected)
         if self._best is None or key > self._best:
-            self._best, self.selected_step, self.predictions = key, self._step, new
+            self._best, self.selected_step, self.selected, self.predictions = key, self._step, candidate, new
             self._weights = copy.deepcopy(strategy.model.state_dict())
+        return key

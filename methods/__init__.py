@@ -5,25 +5,136 @@ Importing this package is cheap; ``load`` imports torch and Avalanche.
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from methods.strategy import RoundStrategy
 
-__all__ = ["METHODS", "load"]
+__all__ = ["ACCESS", "METHODS", "Method", "is_method", "load", "plugins"]
 
-# name -> (module:class, one line of description)
-METHODS: dict[str, tuple[str, str]] = {
-    "mds": ("methods.mds:MDS", "constrained optimisation: protected losses may not rise (arXiv 2410.03955)"),
-    "rm": ("methods.mds:RM", "the same objective with a fixed weight on the protected losses"),
-    "finetune": ("methods.finetune:Finetune", "FLYP-style contrastive fine-tuning on the target data alone"),
-    "frozen": ("methods.reference:Frozen", "reference: the old model, untouched"),
-    "joint": ("methods.reference:Joint", "reference: cross-entropy on target and protected data together"),
-}
+GROUP = "mds_bench.methods"  # entry points by which other packages add methods
+WEIGHT_SPACE = "weight space"  # the family of plugins, named after the method that trains: finetune+ties
+ACCESS = ("protected data", "old model", "pretrained model", "text tower")
+
+
+class Method(NamedTuple):
+    """What is to be known of a method before it is loaded: a line of ``methods.csv``, or another package's."""
+
+    path: str  # module:class
+    family: str
+    description: str
+    source: str = ""
+    stores: str = ""  # during a round, beside the model and its optimizer
+    passes: str = ""  # beyond one forward and one backward pass of the batch a step
+    access: frozenset[str] = frozenset()  # of ACCESS
+    library: str = ""  # what was taken from Avalanche or another library; nothing if it is written here
+    package: str = ""  # name and version, of other packages' methods
+
+
+def _shipped() -> dict[str, Method]:
+    with Path(__file__).with_name("methods.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        row.pop("name"): Method(**row | {"access": frozenset(filter(None, row["access"].split(";")))}) for row in rows
+    }
+
+
+def _others() -> dict[str, Method]:
+    found = {}
+    for entry in entry_points(group=GROUP):
+        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "another package"
+        found[entry.name] = Method(entry.value, "other packages", f"from {package}", package=package)
+    return found
+
+
+METHODS: dict[str, Method] = _others() | _shipped()
+
+
+def plugins() -> list[str]:
+    """Names of the weight-space plugins."""
+    return [name for name, method in METHODS.items() if method.family == WEIGHT_SPACE]
+
+
+def is_method(name: str) -> bool:
+    """Whether ``name`` has the form of something ``load`` may find; says nothing about what is in a file."""
+    trainer, plugin = _parts(name)
+    return (trainer in METHODS or _is_file(trainer)) and (not plugin or plugin in METHODS)
 
 
 def load(name: str) -> type[RoundStrategy]:
-    """The strategy class of a known method name."""
-    module, _, cls = METHODS[name][0].partition(":")
-    return getattr(import_module(module), cls)
+    """The strategy class of a method.
+
+    Args:
+        name: a key of ``METHODS``, or ``path/to/file.py:Class``; ``+`` and a weight-space plugin may follow, as in
+            ``finetune+ties``.
+
+    Raises:
+        ValueError: no such file or class, a class that is no strategy, or a plugin where a method should stand or the
+            other way round.
+    """
+    trainer, plugin = _parts(name)
+    if trainer in plugins():
+        raise ValueError(f"{trainer} is a weight-space plugin: write it after a method that trains: finetune+{trainer}")
+    if plugin and plugin not in plugins():
+        raise ValueError(f"{name}: after the + must stand a weight-space plugin: {', '.join(plugins())}")
+    strategy = _from_file(trainer) if _is_file(trainer) else _checked(_imported(METHODS[trainer].path), trainer)
+    if trainer in METHODS and METHODS[trainer].package:
+        strategy.CODE = METHODS[trainer].package
+    if not plugin:
+        return strategy
+    from methods.weight_space import combined
+
+    return combined(strategy, _imported(METHODS[plugin].path))
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The method that trains, and the plugin after its ``+`` or nothing."""
+    trainer, _, plugin = name.rpartition("+")
+    whole = name in METHODS or not trainer or not plugin or _is_file(plugin)
+    return (name, "") if whole else (trainer, plugin)
+
+
+def _is_file(name: str) -> bool:
+    return ".py:" in name
+
+
+def _from_file(name: str) -> type[RoundStrategy]:
+    """The class of ``path/to/file.py:Class``, marked with a hash of the file: other code is another method."""
+    file, _, class_name = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"--method {name}: no such file: {path}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    spec = spec_from_file_location(f"mds_bench_{path.stem}_{digest}", path)
+    assert spec is not None and spec.loader is not None  # it is a .py file
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses, pydantic and pickle look modules up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"--method {name}: {path} cannot be imported: {type(error).__name__}: {error}") from error
+    if not hasattr(module, class_name):
+        raise ValueError(f"--method {name}: {path} has no class {class_name!r}")
+    strategy = _checked(getattr(module, class_name), name)
+    strategy.CODE = digest
+    return strategy
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _checked(found: Any, name: str) -> type[RoundStrategy]:
+    from methods.strategy import RoundStrategy
+
+    if not (isinstance(found, type) and issubclass(found, RoundStrategy)):
+        raise ValueError(f"--method {name}: is not a subclass of methods.strategy.RoundStrategy")
+    return found

@@ -72,7 +72,7 @@ def tokenizer_for(model: str, clip: Any) -> Any:
 
 
 def checkpoint_bytes(model: ClipClassifier, name: str) -> bytes:
-    """The classifier as a safetensors file: open_clip's own keys, heads beside them, the architecture as metadata."""
+    """The classifier as a safetensors file: open_clip's own keys, heads and offsets beside them, and metadata."""
     state = {key.removeprefix("clip."): value.cpu().contiguous() for key, value in model.state_dict().items()}
     description = json.dumps({"model": name, "prompts": model.prompts}, ensure_ascii=False)
     return save(state, {METADATA: description})  # one key: safetensors writes several in random order
@@ -83,7 +83,7 @@ def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None
 
     Args:
         path: a file of ``checkpoint_bytes``, or open_clip weights for ``model``.
-        prompts: one text a class. Heads in the file are kept only if they were made for the same prompts.
+        prompts: one text a class. Heads and offsets in the file are kept only if made for the same prompts.
         model: architecture of a file that does not name one.
 
     Raises:
@@ -94,10 +94,10 @@ def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None
     if model is not None and model != name:
         raise ValueError(f"{path}: holds a {name}, not a {model}: drop --model or choose another --base")
     classifier = create_classifier(prompts, name)
-    heads = {key: state.pop(key) for key in ("heads_in", "heads_out") if key in state}
-    if len(heads) == 2 and description.get("prompts") == list(prompts):
-        classifier.heads_in = nn.Parameter(heads["heads_in"])
-        classifier.heads_out = nn.Parameter(heads["heads_out"])
+    per_class = {key: state.pop(key) for key in ClipClassifier.PER_CLASS if key in state}
+    if description.get("prompts") == list(prompts):
+        for key, value in per_class.items():
+            setattr(classifier, key, nn.Parameter(value))
     expected = {key: value.shape for key, value in classifier.clip.state_dict().items()}
     wrong = [k for k in sorted(expected.keys() | state.keys()) if k not in state or expected.get(k) != state[k].shape]
     if wrong:

@@ -25,6 +25,7 @@ class ClipClassifier(nn.Module):
         temperature: logits are cosine similarities divided by it. The model's own ``logit_scale`` is not used.
     """
 
+    PER_CLASS = ("heads_in", "heads_out", "class_offsets")  # parameters that mean nothing for other prompts
     architecture = ""  # open_clip's name of it, where known
     tokens: Tensor  # (C, L) int64
     mean: Tensor  # (3, 1, 1)
@@ -42,6 +43,7 @@ class ClipClassifier(nn.Module):
             self.register_buffer(name, values.view(3, 1, 1), persistent=False)
         self.heads_in: nn.Parameter | None = None  # (C, W, r)
         self.heads_out: nn.Parameter | None = None  # (C, r, E)
+        self.class_offsets: nn.Parameter | None = None  # (C, E)
 
     @property
     def image_size(self) -> int:
@@ -62,6 +64,15 @@ class ClipClassifier(nn.Module):
         self.heads_in = nn.Parameter(head_in.to(device))
         self.heads_out = nn.Parameter(torch.zeros(classes, rank, embed, device=device))
 
+    def add_offsets(self) -> None:
+        """Give every class an offset, 0, on its text feature: the weights of a linear classifier that starts zero-shot.
+
+        The function is exactly what it was. Offsets that exist already are kept.
+        """
+        if self.class_offsets is None:
+            size = (len(self.prompts), self._tower[0].text_projection.shape[1])
+            self.class_offsets = nn.Parameter(torch.zeros(size, device=self.tokens.device))
+
     def encode_images(self, images: Tensor) -> Tensor:
         """Unit features (B, E) of images (B, 3, S, S), uint8 or float in [0, 1]."""
         if images.shape[-2:] != (self.image_size, self.image_size):
@@ -72,7 +83,7 @@ class ClipClassifier(nn.Module):
         return F.normalize(features.float(), dim=-1)
 
     def encode_classes(self) -> Tensor:
-        """Unit features (C, E) of the prompts, each through its own head where there are heads."""
+        """Unit features (C, E) of the prompts, each with its own head and offset where there are any."""
         tower = self._tower[0]
         length = self.tokens.shape[1]
         with _autocast(self.tokens.device):
@@ -84,6 +95,8 @@ class ClipClassifier(nn.Module):
         features = x @ tower.text_projection
         if self.heads_in is not None and self.heads_out is not None:
             features = features + (x[:, None] @ self.heads_in @ self.heads_out)[:, 0]  # never the (C, W, E) product
+        if self.class_offsets is not None:
+            features = features + self.class_offsets
         return F.normalize(features, dim=-1)
 
     def similarity(self, images: Tensor, classes: Tensor | None = None) -> Tensor:

@@ -1,11 +1,15 @@
-"""Fine-tuning on the target's data alone."""
+"""Fine-tuning with a plain loss: of the whole model, or of its classifier alone."""
 
 from __future__ import annotations
 
-from pydantic import Field
-from torch import Tensor
+from typing import Any, ClassVar
 
-from methods.objectives import prompt_contrastive
+from pydantic import Field
+from torch import Tensor, nn
+
+from methods.batches import generator
+from methods.clip import ClipClassifier
+from methods.objectives import contrast_with_other_classes, prompt_contrastive
 from methods.strategy import RoundStrategy, Settings
 
 
@@ -29,3 +33,145 @@ class Finetune(RoundStrategy):
     def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """FLYP's loss on the batch."""
         return prompt_contrastive(logits * self.temperature, labels, self.settings.t)
+
+
+class WCCLSettings(Settings):
+    """Hyper-parameters of WCCL."""
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {"weight": (0.1, 0.25, 0.5)}
+
+    weight: float = Field(0.25, ge=0, le=1, description="weight of the target's loss; the protected one has the rest")
+    t: float = Field(0.05, gt=0, description="temperature of the contrastive losses")
+    target_share: float = Field(0.25, gt=0, lt=1, description="share of a batch that shows the target")
+
+
+class WCCL(RoundStrategy):
+    """Weighted combination of contrastive losses on target and protected images.
+
+    A baseline that arXiv 2410.03955 names; no code of it is published. Here both losses are the two-way contrastive
+    objective F of that paper, by the batch alone: each target image against the protected ones, and each protected
+    image against all images of other classes. The protected half is shared by all protected classes, hence a default
+    weight below 1/2.
+    """
+
+    SETTINGS: type[Settings] = WCCLSettings
+
+    @property
+    def target_share(self) -> float:
+        """As set."""
+        return float(self.settings.target_share)
+
+    def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """weight F(target) + (1 - weight) F(protected)."""
+        targets, weight = len(self.batches.target_rows), self.settings.weight
+        losses = contrast_with_other_classes(logits * self.temperature, labels, self.settings.t)
+        return weight * losses[:targets].mean() + (1 - weight) * losses[targets:].mean()
+
+
+class PartSettings(Settings):
+    """What methods that train a part of the model share; a few weights want a larger learning rate than all."""
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (3e-4, 1e-3, 3e-3, 1e-2), "target_share": (0.1, 0.25, 0.5)}
+
+    lr: float = Field(3e-3, ge=0, le=1, description="peak learning rate of AdamW")
+    tau: float = Field(0.05, gt=0, description="temperature of the cross-entropy")
+    target_share: float = Field(0.25, gt=0, lt=1, description="share of a batch that shows the target")
+
+
+class PartStrategy(RoundStrategy):
+    """Cross-entropy on target and protected images that trains a part of the model.
+
+    The rest is frozen for the round, running statistics included, and then as trainable as it was. Nothing is kept for
+    a backward pass through it.
+    """
+
+    SETTINGS: type[Settings] = PartSettings
+
+    @property
+    def target_share(self) -> float:
+        """As set."""
+        return float(self.settings.target_share)
+
+    def trained_part(self) -> list[nn.Parameter]:
+        """The parameters to train; those that do not exist yet are added to the model."""
+        raise NotImplementedError
+
+    def prepare_model(self) -> None:
+        """Freeze all else."""
+        part = self.trained_part()
+        self._trainable = {parameter: parameter.requires_grad for parameter in self.model.parameters()}
+        self.model.eval().requires_grad_(False)
+        for parameter in part:
+            parameter.requires_grad_(True)
+
+    def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy over the batch."""
+        return prompt_contrastive(logits * self.temperature, labels, self.settings.tau)
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        super()._after_training_exp(**kwargs)
+        for parameter, trainable in self._trainable.items():
+            parameter.requires_grad_(trainable)
+        self._trainable = {}
+
+
+class LinearProbeSettings(PartSettings):
+    """Hyper-parameters of the linear probe."""
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = PartSettings.GRID | {"lr": (3e-3, 1e-2, 3e-2, 1e-1)}
+
+    lr: float = Field(3e-2, ge=0, le=1, description="peak learning rate of AdamW")
+
+
+class LinearProbe(PartStrategy):
+    """A linear classifier on frozen image features (arXiv 2103.00020, section 3.2), from the zero-shot weights.
+
+    Of a ``ClipClassifier`` the class features are trained, through an offset on each, and kept at unit length and
+    without bias, so that the untrained probe is the old model; the paper's probe starts at random and is a logistic
+    regression. Weight decay pulls the offsets to 0, so the classifier to the zero-shot one. Of a plain classifier the
+    last ``nn.Linear`` is trained.
+
+    Raises:
+        ValueError: a plain classifier has no such layer.
+    """
+
+    SETTINGS: type[Settings] = LinearProbeSettings
+
+    def trained_part(self) -> list[nn.Parameter]:
+        """Offsets, or weight and bias of the last layer."""
+        if isinstance(self.model, ClipClassifier):
+            self.model.add_offsets()
+            return [self.model.class_offsets]
+        layers = [module for module in self.model.modules() if isinstance(module, nn.Linear)]
+        if not layers:
+            raise ValueError(
+                f"a linear probe trains the last nn.Linear, and {type(self.model).__name__} has none: use finetune"
+            )
+        return list(layers[-1].parameters())
+
+
+class HeadsOnlySettings(PartSettings):
+    """Hyper-parameters of training the heads alone."""
+
+    head_rank: int = Field(8, ge=1, description="rank of the task-dependent heads")
+
+
+class HeadsOnly(PartStrategy):
+    """Only the task-dependent heads on the text projection (arXiv 2410.03955, section 4), both towers frozen.
+
+    The paper trains them together with everything else; alone they show what they can do without the rest.
+
+    Raises:
+        ValueError: the model is not a ``ClipClassifier``.
+    """
+
+    SETTINGS: type[Settings] = HeadsOnlySettings
+
+    def trained_part(self) -> list[nn.Parameter]:
+        """The heads."""
+        if not isinstance(self.model, ClipClassifier):
+            raise ValueError(
+                f"heads-only needs a ClipClassifier, and {type(self.model).__name__} is none: use linear-probe"
+            )
+        self.model.add_heads(self.settings.head_rank, generator(self.seed, "heads"))
+        return [self.model.heads_in, self.model.heads_out]

@@ -18,23 +18,23 @@ with moving averages for the inner means of F and for h_k. What differs from the
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.batches import generator
-from methods.clip import ClipClassifier, predict_logits
+from methods.clip import ClipClassifier
 from methods.estimators import MovingAverage
 from methods.objectives import (
     class_losses,
     contrastive_means,
     global_contrastive,
+    hinge_penalty,
     negative_gaps,
     squared_hinge_penalty,
 )
+from methods.old_model import OldOutputs
 from methods.strategy import RoundStrategy, Settings
 
 
@@ -51,14 +51,34 @@ class ContrastiveSettings(Settings):
 class MDSSettings(ContrastiveSettings):
     """Hyper-parameters of MDS."""
 
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {"beta": (100.0, 300.0, 600.0, 2000.0)}
+
     beta: float = Field(600.0, ge=0, description="penalty weight; the effective quadratic weight is beta * tau")
     gamma_protected: float = Field(
         0.8, gt=0, le=1, description="gamma_2: weight of the new batch in the averages of h_k"
     )
 
 
+class MDSL1Settings(MDSSettings):
+    """Hyper-parameters of MDS with the exact hinge penalty."""
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {"beta": (5.0, 20.0, 60.0, 200.0)}
+
+    beta: float = Field(
+        20.0, ge=0, description="penalty weight; the effective weight of a violated class is beta * tau"
+    )
+
+
+class MDSNoHeadsSettings(MDSSettings):
+    """Hyper-parameters of MDS without heads."""
+
+    head_rank: int = Field(0, ge=0, le=0, description="always 0: no heads")
+
+
 class RMSettings(ContrastiveSettings):
     """Hyper-parameters of RM."""
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {"alpha": (0.3, 1.0, 3.0, 10.0)}
 
     alpha: float = Field(1.0, ge=0, description="fixed weight of the mean protected loss")
 
@@ -116,43 +136,46 @@ class MDS(ContrastiveStrategy):
     """Squared-hinge penalty on the constraints; a constraint that holds has no weight."""
 
     SETTINGS: type[Settings] = MDSSettings
+    penalty = staticmethod(squared_hinge_penalty)
 
     def prepare_round(self) -> None:
-        """Keep the old model's losses, or the old model where views vary from step to step; start the averages of h."""
+        """Keep what the old model says; start the averages of h."""
         super().prepare_round()
         pool: Any = self.batches.protected
         self.violation = MovingAverage(len(pool.classes), self.settings.gamma_protected).to(self.device)
-        self.old_similarity = frozen_similarity(self.model, self.temperature) if pool.augment else None
-        if self.old_similarity is None:
-            similarity = predict_logits(self.model, pool.images) * self.temperature
-            self.clean_losses = class_losses(similarity, pool.labels.cpu(), self.settings.tau).to(self.device)
+        self.old = OldOutputs(self, protected=True)
 
     def protected_loss(self, losses: Tensor) -> Tensor:
-        """beta tau mean_k [u_k]_+ L_k."""
+        """The penalty on L_k, with u_k for the violations."""
         change = self.per_class(losses.detach() - self.old_losses())
         u = self.violation.update(self.batches.class_positions.to(self.device), change)
-        return squared_hinge_penalty(self.per_class(losses), u, self.settings.beta, self.settings.tau)
+        return self.penalty(self.per_class(losses), u, self.settings.beta, self.settings.tau)
 
     def old_losses(self) -> Tensor:
         """The old model's losses on what the step shows of the protected images, (K * b,)."""
-        rows = self.batches.protected_rows
-        if self.old_similarity is None:
-            return self.clean_losses[rows.to(self.device)]
-        similarity = self.old_similarity(self.mb_x[-len(rows) :])
-        return class_losses(similarity, self.mb_y[-len(rows) :], self.settings.tau)
+        labels = self.mb_y[len(self.batches.target_rows) :]
+        return class_losses(self.old.of_step(), labels, self.settings.tau)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         super()._after_training_exp(**kwargs)
-        self.old_similarity = None  # frees the copy of the old model
+        del self.old  # frees the old model
 
 
-def frozen_similarity(model: nn.Module, temperature: float) -> Callable[[Tensor], Tensor]:
-    """Images (B, 3, S, S) -> similarities (B, C) of ``model`` as it is now, whatever becomes of it: a frozen copy."""
-    old = copy.deepcopy(model).eval().requires_grad_(False)
-    if not isinstance(old, ClipClassifier):
-        return lambda images: old(images) * temperature
-    classes = old.encode_classes()
-    return lambda images: old.similarity(images, classes)
+class MDSL1(MDS):
+    """MDS with the exact hinge penalty, beta tau mean_k [h_k]_+ (arXiv 2504.15243).
+
+    A violated class has its full weight however small the violation, so a finite beta suffices; whether it is violated
+    is read from the moving average u_k. Before the first step h_k = 0 up to rounding, which then decides.
+    """
+
+    SETTINGS: type[Settings] = MDSL1Settings
+    penalty = staticmethod(hinge_penalty)
+
+
+class MDSNoHeads(MDS):
+    """MDS without task-dependent heads: the ablation of arXiv 2410.03955, section 4."""
+
+    SETTINGS: type[Settings] = MDSNoHeadsSettings
 
 
 class RM(ContrastiveStrategy):
@@ -165,4 +188,4 @@ class RM(ContrastiveStrategy):
         return self.settings.alpha * self.per_class(losses).mean()
 
 
-__all__ = ["MDS", "RM", "MDSSettings", "RMSettings"]
+__all__ = ["MDS", "MDSL1", "RM", "MDSL1Settings", "MDSNoHeads", "MDSNoHeadsSettings", "MDSSettings", "RMSettings"]

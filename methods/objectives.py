@@ -63,6 +63,38 @@ def squared_hinge_penalty(losses: Tensor, violations: Tensor, beta: float, tempe
     return beta * temperature * (violations.clamp_min(0) * losses).mean()
 
 
+def hinge_penalty(losses: Tensor, violations: Tensor, beta: float, temperature: float) -> Tensor:
+    """Surrogate whose gradient is that of the exact penalty beta tau mean_k [h_k]_+; arguments as above.
+
+    A class has its full weight while ``violations`` says that it is violated, and none otherwise (arXiv 2504.15243).
+    """
+    return beta * temperature * ((violations > 0) * losses).mean()
+
+
+def contrast_with_other_classes(similarity: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """t log g_i of every image i as an anchor, summed over both sides, without moving averages.
+
+    The negatives of an anchor are all images of other classes; those of its own are never any.
+
+    Args:
+        similarity: (B, C) cosines of images and class texts.
+        labels: (B,) class of each image, of two classes or more.
+        temperature: t.
+
+    Returns:
+        (B,); its mean over the target images is F, where all others are negatives.
+    """
+    own = similarity.gather(1, labels[:, None])  # (B, 1)
+    pairs = similarity[:, labels]  # (B, B): image i with the text of image j
+    same = labels[:, None] == labels
+    others = (~same).sum(dim=1, dtype=similarity.dtype)
+    total = similarity.new_zeros(len(labels))
+    for side in (pairs, pairs.T):
+        gaps = ((side - own) / temperature).masked_fill(same, -torch.inf)
+        total = total + temperature * (gaps.logsumexp(dim=1) - others.log())
+    return total
+
+
 def prompt_contrastive(similarity: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Image-to-text contrast with the prompts of all classes as texts, a scalar (FLYP, arXiv 2212.00638, eq. 3)."""
     return F.cross_entropy(similarity / temperature, labels)

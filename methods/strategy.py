@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +15,21 @@ from torch import Tensor, nn
 
 from methods.batches import ImagePool, StepBatches
 
+Score = Callable[[str], Any]  # scores the model as it is now, under a name; a greater result is better
 
-class Settings(BaseModel):
-    """What every method shares: the budget of a round, equal for all, and the optimizer."""
+
+class Hyperparameters(BaseModel):
+    """Frozen, checked settings. ``GRID`` says which values of which of them a search tries."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {}
+
+
+class Settings(Hyperparameters):
+    """What every method shares: the budget of a round, equal for all, and the optimizer."""
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (5e-6, 1e-5, 3e-5, 1e-4)}
 
     steps: int = Field(80, ge=0, description="optimizer steps a round; 0 leaves the old model as it is")
     batch_size: int = Field(96, ge=4, description="images a step, target and protected together")
@@ -45,6 +55,8 @@ class RoundStrategy(SupervisedTemplate):
 
     SETTINGS: type[Settings] = Settings
     VERSION = 1  # raised whenever a method's numbers can change
+    CODE = ""  # what else tells versions of other people's methods apart; set where they are loaded
+    WEIGHT_SPACE: type[Any] | None = None  # a methods.weight_space.WeightSpace that acts after each round
     uses_protected = True
     trains = True  # whether it takes steps, and so the settings of a budget
 
@@ -62,6 +74,8 @@ class RoundStrategy(SupervisedTemplate):
         self.settings: Any = settings if settings is not None else self.SETTINGS()
         self.seed = seed
         self.protected: Any = None
+        self.pretrained: nn.Module | None = None  # the model before the stream, for methods that go back to it
+        self.weight_space = self.WEIGHT_SPACE(self.settings) if self.WEIGHT_SPACE is not None else None
         self.losses: list[Tensor] = []  # one scalar a step, left on the device
         super().__init__(
             model=model,
@@ -69,7 +83,7 @@ class RoundStrategy(SupervisedTemplate):
             train_mb_size=self.settings.batch_size,
             eval_mb_size=eval_mb_size,
             device=device,
-            plugins=plugins,
+            plugins=[*([self.weight_space] if self.weight_space is not None else []), *(plugins or [])],
             evaluator=evaluator or _silence(),
         )
 
@@ -88,6 +102,19 @@ class RoundStrategy(SupervisedTemplate):
     def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The scalar loss of a training batch: logits (B, C), labels (B,), target images first."""
         raise NotImplementedError
+
+    @property
+    def proposes(self) -> bool:
+        """Whether ``propose`` offers models after the round, in place of the points along its training."""
+        return self.weight_space is not None
+
+    def propose(self, score: Score) -> None:
+        """Put one candidate after the other into the model and call ``score`` on each; the best one is kept.
+
+        Whoever calls decides by validation images that the method does not see.
+        """
+        if self.weight_space is not None:
+            self.weight_space.propose(self, score)
 
     # How Avalanche's loop is steered
 

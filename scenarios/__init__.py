@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
+from importlib.metadata import entry_points
 from inspect import signature
 from operator import attrgetter
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 if TYPE_CHECKING:
     from scenarios.stream import DevelopmentStream
+
+GROUP = "mds_bench.scenarios"  # entry points by which other packages add scenarios
 
 __all__ = ["SCENARIOS", "Scenario", "build", "fingerprints", "rendered"]
 
@@ -88,6 +91,10 @@ SCENARIOS: dict[str, Scenario] = {
     ),
 }
 
+SHIPPED = tuple(SCENARIOS)
+for _entry in entry_points(group=GROUP):  # other packages' builders: seed, options -> DevelopmentStream
+    SCENARIOS.setdefault(_entry.name, Scenario(_entry.value, f"from {getattr(_entry.dist, 'name', 'another package')}"))
+
 
 def build(name: str, seed: int = 0, **options: Any) -> DevelopmentStream:
     """Build the development stream ``name``.
@@ -131,7 +138,7 @@ def _check_types(make: Any, options: dict[str, Any]) -> None:
 
 def rendered() -> list[str]:
     """Names of the streams that need nothing but this package."""
-    return [name for name, scenario in SCENARIOS.items() if not scenario.flags]
+    return [name for name in SHIPPED if not SCENARIOS[name].flags]
 
 
 def fingerprints() -> dict[str, dict[str, Any]]:

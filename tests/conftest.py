@@ -18,38 +18,11 @@ def toy_stream():
 
 def make_toy_stream(seed: int, per_class: int = 30, rounds: int = 1):
     """Toy stream; a second round protects the first one's target and develops 'e'."""
-    import torch
-
-    from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
-
-    classes = tuple("abcdef")
-
-    def images(split: str, names: str, count: int) -> LabelledImages:
-        rng = torch.Generator().manual_seed(sum(map(ord, split)))
-        labels = torch.tensor([classes.index(n) for n in names]).repeat_interleave(count)
-        # hues on a circle: neighbours look alike, so that learning one disturbs the next
-        angle = labels * (torch.pi / 3)
-        tint = torch.stack([angle.cos(), angle.sin(), -angle.cos()], dim=1)[:, :, None, None] * 50 + 128
-        noise = (
-            torch.randn(len(labels), 3, 64, 64, generator=rng) * 30
-            + torch.randn(len(labels), 3, 1, 1, generator=rng) * 18
-        )
-        return LabelledImages((tint + noise).clamp(0, 255).to(torch.uint8), labels)
+    from scenarios.mock import LETTERS, Sizes, noise_stream
+    from scenarios.stream import Round
 
     plan = [Round("f", tuple("abcde")), Round("e", tuple("abcdf"))][:rounds]
-    val, test = images("val", "abcdef", per_class), images("test!", "abcdef", per_class)
-    data = tuple(
-        RoundData(
-            images(f"train{seed}", r.target, 2 * per_class),
-            images(f"kept{seed}", "".join(r.protected), per_class),
-            val,
-            test,
-        )
-        for r in plan
-    )
-    prompts = tuple(f"a {c}." for c in classes)
-    pretraining = lambda: images("base", "abcde", 40)  # noqa: E731
-    return DevelopmentStream("toy", 1, seed, classes, prompts, tuple(plan), data, {}, pretraining)
+    return noise_stream("toy", LETTERS, plan, LETTERS[:5], Sizes(2 * per_class, per_class, per_class), seed)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -33,15 +34,43 @@ def test_the_readme_shows_the_leaderboards_rows():
     assert rows and all(row in shown for row in rows), "copy the table of results/leaderboard.md into the README"
 
 
+def plain(settings) -> dict:
+    """Settings as a record gives them back."""
+    return json.loads(settings.model_dump_json())
+
+
+def test_what_was_tuned_is_what_the_searches_chose():
+    from benchmark import tuned, tuning
+
+    assert tuned.FILE.read_bytes() == tuning.tuned_bytes(RESULTS), "run: python -m benchmark tune --write"
+
+
+def test_searches_were_equal_and_on_seeds_that_are_not_reported():
+    import methods
+    from benchmark import tuning
+
+    paths = sorted((RESULTS / "tuning").rglob("*.json"))
+    assert paths
+    reported = {record.seed for record in records.read_all(RESULTS)}
+    for search in map(tuning.read, paths):
+        strategy = methods.load(search.method)
+        assert search.version == strategy.VERSION and search.seeds == tuning.TUNING_SEEDS
+        assert not reported & set(search.seeds)
+        wanted = tuning.candidates(strategy.SETTINGS, tuning.BUDGET, search.method)
+        assert [trial.settings for trial in search.trials] == json.loads(json.dumps(wanted)), search.method
+
+
 def test_records_were_made_by_the_code_as_it_is():
     """Settings, versions, pictures and the shipped bases of the committed records are today's."""
     import methods
     from benchmark.bases import shipped_base
+    from benchmark.tuned import tuned
     from scenarios import fingerprints
 
     for record in records.read_all(RESULTS):
         strategy, today = methods.load(record.method.name), fingerprints()[record.scenario.name]
         assert record.method.version == strategy.VERSION
-        assert record.method.settings == strategy.SETTINGS().model_dump()
+        chosen = tuned(record.scenario.name, record.method.name)
+        assert record.method.settings in (plain(strategy.SETTINGS(**chosen)), plain(strategy.SETTINGS()))
         assert record.scenario.version == today["version"] and record.scenario.fingerprint == today["fingerprint"]
         assert shipped_base(record.base.name) is not None

@@ -74,6 +74,33 @@ def test_the_selected_point_is_the_best_on_validation(toy_stream, toy_base):
     assert result.val["f"].counts.new_accuracy == best.target_accuracy  # the weights went back to that point
 
 
+@pytest.mark.parametrize("name", ["finetune+wise-ft", "finetune+soup", "uwm"])
+def test_what_a_method_proposes_is_chosen_on_validation_by_the_same_rule(name, toy_stream, toy_base):
+    strategy = methods.load(name)
+    chosen = strategy.SETTINGS(**({"steps": 8, "lr": 2e-3} if strategy.trains else {}))
+    record, table = Run(toy_stream, toy_base, INFO, name, strategy, chosen).execute()
+    (result,) = record.rounds
+    proposed = [c for c in result.checkpoints if c.candidate]
+    along = [c for c in result.checkpoints if not c.candidate]
+    assert len(along) == (EVALUATIONS if strategy.trains else 0) and len(proposed) > 1
+    best = max(proposed, key=lambda c: (min(c.devsafety, 0), c.target_accuracy))
+    assert result.selected == best.candidate
+    assert result.val["f"].counts.new_accuracy == best.target_accuracy  # these weights were put back
+    assert recompute(record, table) == []
+
+
+def test_a_proposed_model_that_is_not_finite_is_never_kept(toy_stream, toy_base):
+    class Spoils(methods.load("finetune+wise-ft")):
+        def propose(self, score):
+            for parameter in self.model.parameters():
+                parameter.data.fill_(float("nan"))
+            score("nothing")
+            self.weight_space.propose(self, score)
+
+    record, _ = Run(toy_stream, toy_base, INFO, "spoils", Spoils, Spoils.SETTINGS(steps=4)).execute()
+    assert record.status == "complete" and record.rounds[0].selected.startswith("coefficient")
+
+
 def test_test_images_decide_nothing(toy_stream, toy_base):
     """With other test images, every choice and every weight stays the same."""
     data = toy_stream.data[0]

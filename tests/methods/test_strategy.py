@@ -7,42 +7,31 @@ import dataclasses
 
 import pytest
 import torch
-from avalanche.benchmarks import benchmark_from_datasets
-from avalanche.benchmarks.utils import as_classification_dataset
-from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
 import methods
+from benchmark.records import BaseInfo
+from benchmark.runner import Run
 from methods.clip import predict_logits
-from methods.mds import MDS, RM, MDSSettings
+from methods.mds import MDS, MDSSettings
 from methods.objectives import class_losses
 from tests.conftest import make_toy_stream
-
-TRAINING = [name for name in methods.METHODS if name != "frozen"]
-
-
-def develop(name: str, base, stream, seed: int = 0, rounds: int = 1, **changes):
-    strategy_class = methods.load(name)
-    changes.setdefault("lr", 3e-4)
-    settings = strategy_class.SETTINGS() if name == "frozen" else strategy_class.SETTINGS(**{"steps": 40, **changes})
-    strategy = strategy_class(model=copy.deepcopy(base), settings=settings, seed=seed)
-    for r in range(rounds):
-        strategy.protect(stream.protected[r])
-        strategy.train(stream.train[r], eval_streams=[])
-    return strategy
+from tests.methods.developing import RUNNABLE, TRAINING, accuracy, develop
 
 
-def accuracy(model, data, label: int) -> float:
-    rows = data.labels == label
-    return (predict_logits(model, data.images[rows]).argmax(1) == label).float().mean().item()
-
-
-@pytest.mark.parametrize("name", methods.METHODS)
+@pytest.mark.parametrize("name", TRAINING)
 def test_zero_steps_are_the_old_model_bit_for_bit(name, toy_stream, toy_base):
-    developed = develop(name, toy_base, toy_stream, **({} if name == "frozen" else {"steps": 0})).model
+    strategy = develop(name, toy_base, toy_stream, steps=0)
+    images, wanted = toy_stream.test[0].images[:20], predict_logits(toy_base, toy_stream.test[0].images[:20])
+    assert torch.equal(predict_logits(strategy.model, images), wanted)
+    strategy.propose(lambda candidate: torch.testing.assert_close(predict_logits(strategy.model, images), wanted))
+    assert torch.equal(predict_logits(strategy.model, images), wanted)
+
+
+@pytest.mark.parametrize("name", ["frozen", "zero-shot"])
+def test_an_untrained_reference_is_the_old_model(name, toy_stream, toy_base):
     images = toy_stream.test[0].images[:20]
+    developed = develop(name, toy_base, toy_stream).model
     assert torch.equal(predict_logits(developed, images), predict_logits(toy_base, images))
 
 
@@ -63,7 +52,7 @@ def test_global_random_numbers_do_not_matter(toy_stream, toy_base):
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", RUNNABLE)
 def test_data_is_left_untouched(name, toy_base):
     stream = make_toy_stream(seed=5)
     before = copy.deepcopy(stream.data)
@@ -72,16 +61,49 @@ def test_data_is_left_untouched(name, toy_base):
         assert torch.equal(getattr(stream.data[0], split).images, getattr(before[0], split).images)
 
 
-@pytest.mark.parametrize("name", ["mds", "rm", "joint"])
-def test_the_target_is_learned_and_less_is_forgotten_than_by_finetuning(name, toy_stream, toy_base):
-    naive = develop("finetune", toy_base, toy_stream).model
-    kept = develop(name, toy_base, toy_stream).model
-    data, old = toy_stream.data[0].test, [accuracy(toy_base, toy_stream.data[0].test, k) for k in range(5)]
-    worst = {m: min(accuracy(m, data, k) - old[k] for k in range(5)) for m in (naive, kept)}
+@pytest.fixture(scope="module")
+def naive(toy_stream, toy_base):
+    """The toy base after fine-tuning on the target alone."""
+    return develop("finetune", toy_base, toy_stream).model
+
+
+def worst_change(model, base, stream) -> float:
+    """Smallest change of accuracy over the protected classes."""
+    data = stream.data[0].test
+    return min(accuracy(model, data, k) - accuracy(base, data, k) for k in range(5))
+
+
+def test_finetuning_learns_the_target_and_forgets(naive, toy_stream, toy_base):
+    data = toy_stream.data[0].test
     assert accuracy(naive, data, 5) > 0.9 > 0.3 > accuracy(toy_base, data, 5)
-    assert accuracy(kept, data, 5) > 0.6
-    assert worst[naive] < -0.4
-    assert worst[kept] > worst[naive] + 0.3
+    assert worst_change(naive, toy_base, toy_stream) < -0.4
+
+
+# a reference has no such aim; a constraint on the mean does not save the worst class, see test_projection
+KEEPING = [name for name in TRAINING if name not in ("finetune", "ensemble", "agem")]
+
+
+@pytest.mark.parametrize("name", [name for name in KEEPING if "+" not in name or name in methods.METHODS])
+def test_what_is_to_keep_something_forgets_less_than_finetuning(name, naive, toy_stream, toy_base):
+    """Regularisers and projections are not the same as naive after a single round from a base, as libraries' are."""
+    kept = develop(name, toy_base, toy_stream).model
+    assert worst_change(kept, toy_base, toy_stream) > worst_change(naive, toy_base, toy_stream) + 0.1
+
+
+@pytest.mark.parametrize("name", [name for name in KEEPING if "+" in name and name not in methods.METHODS])
+def test_what_is_merged_by_validation_forgets_less_than_finetuning(name, naive, toy_stream, toy_base):
+    strategy = methods.load(name)
+    info = BaseInfo(name="toy", sha256="0" * 64, model="mds-tiny")
+    run = Run(toy_stream, toy_base, info, name, strategy, strategy.SETTINGS(steps=40, lr=3e-4))
+    kept = run.develop(copy.deepcopy(toy_base), 0)[0].model
+    assert worst_change(kept, toy_base, toy_stream) > worst_change(naive, toy_base, toy_stream) + 0.1
+
+
+@pytest.mark.parametrize("name", ["mds", "rm", "joint", "replay", "der++", "wccl"])
+def test_methods_that_see_both_learn_the_target_and_keep_the_rest(name, naive, toy_stream, toy_base):
+    kept = develop(name, toy_base, toy_stream).model
+    assert accuracy(kept, toy_stream.data[0].test, 5) > 0.6
+    assert worst_change(kept, toy_base, toy_stream) > worst_change(naive, toy_base, toy_stream) + 0.3
 
 
 def test_mds_without_a_penalty_forgets_more(toy_stream, toy_base):
@@ -131,10 +153,20 @@ def test_heads_and_what_they_learned_stay_for_the_next_round(toy_base):
 
 
 def test_reference_losses_are_those_of_the_model_before_the_round(toy_stream, toy_base):
-    strategy = develop("mds", toy_base, toy_stream, steps=1)
-    data = toy_stream.data[0].protected
-    wanted = nn.functional.cross_entropy(predict_logits(toy_base, data.images), data.labels, reduction="none")
-    torch.testing.assert_close(strategy.clean_losses, wanted)
+    compared = []
+
+    class Watched(MDS):
+        def protected_loss(self, losses):
+            data = toy_stream.data[0].protected
+            wanted = nn.functional.cross_entropy(predict_logits(toy_base, data.images), data.labels, reduction="none")
+            torch.testing.assert_close(self.old_losses(), wanted[self.batches.protected_rows])
+            compared.append(losses)
+            return super().protected_loss(losses)
+
+    strategy = Watched(model=copy.deepcopy(toy_base), settings=MDSSettings(steps=3, lr=1e-3))
+    strategy.protect(toy_stream.protected[0])
+    strategy.train(toy_stream.train[0], eval_streams=[])
+    assert len(compared) == 3
 
 
 # Augmentation
@@ -170,11 +202,12 @@ def constraint_values(base, stream, changed=MDS) -> Tensor:
 
 
 def test_a_model_that_does_not_change_violates_nothing_on_varied_views(varied_stream, toy_base):
+    base = toy_base
+
     class AgainstClean(MDS):  # as published: the new model on views, the old one on the images themselves
         def old_losses(self):
-            old, pool = self.old_similarity, self.batches.protected
-            images, labels = pool.take(self.batches.protected_rows)
-            return class_losses(old(images), labels, self.settings.tau)
+            images, labels = self.batches.protected.take(self.batches.protected_rows)
+            return class_losses(base.similarity(images).detach(), labels, self.settings.tau)
 
     assert constraint_values(toy_base, varied_stream).abs().max() < 1e-5  # batches of other sizes round differently
     assert constraint_values(toy_base, varied_stream, AgainstClean).abs().min() > 1e-3
@@ -198,71 +231,17 @@ def test_old_losses_on_views_are_those_of_the_model_before_the_round(varied_stre
     assert len(compared) == 4 and compared[-1] > 0.01
 
 
-def test_the_old_model_is_kept_for_the_round_alone_and_only_where_views_vary(toy_stream, varied_stream, toy_base):
-    kept = []
-
-    class Watched(MDS):
-        def protected_loss(self, losses):
-            kept.append(self.old_similarity)
-            return super().protected_loss(losses)
-
-    for stream in (varied_stream, toy_stream):
-        strategy = Watched(model=copy.deepcopy(toy_base), settings=MDSSettings(steps=1))
-        strategy.protect(stream.protected[0])
-        strategy.train(stream.train[0], eval_streams=[])
-        assert strategy.old_similarity is None
-    assert kept[0] is not None and kept[1] is None
+@pytest.mark.parametrize("name", TRAINING)
+def test_nothing_of_the_old_model_is_kept_after_the_round(name, varied_stream, toy_base):
+    strategy = develop(name, toy_base, varied_stream, steps=1)
+    if name == "ensemble":
+        return  # it is made of old models
+    held = [key for key, value in vars(strategy).items() if key != "model" and holds_a_model(value)]
+    assert not held
 
 
-def test_predictions_and_evaluations_see_images_as_they_are(varied_stream, toy_base):
-    strategy = methods.load("mds")(model=copy.deepcopy(toy_base), settings=MDSSettings(steps=0))
-    seen = []
-    strategy.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
-    strategy.eval(varied_stream.test)
-    images = varied_stream.test[0].images
-    assert torch.equal(torch.cat(seen), images.float() / 255)
-    assert torch.equal(predict_logits(toy_base, images), predict_logits(toy_base, images))
-
-
-def test_a_method_that_needs_protected_data_says_so(toy_stream, toy_base):
-    with pytest.raises(ValueError, match="call protect"):
-        MDS(model=copy.deepcopy(toy_base), settings=MDSSettings(steps=1)).train(toy_stream.train[0], eval_streams=[])
-
-
-# MDS outside this suite: a plain classifier, a plain benchmark, Avalanche's own metrics
-
-
-def two_blobs(labels: list[int], count: int, seed: int) -> TensorDataset:
-    rng = torch.Generator().manual_seed(seed)
-    y = torch.tensor(labels).repeat_interleave(count)
-    centres = torch.tensor([[2.0, 0.0], [-2.0, 0.5], [0.0, 2.0]])
-    data = TensorDataset(centres[y] + 0.9 * torch.randn(len(y), 2, generator=rng), y)
-    data.targets = y.tolist()
-    return data
-
-
-@pytest.mark.parametrize("strategy_class", [MDS, RM])
-def test_it_trains_a_plain_classifier_on_a_plain_avalanche_benchmark(strategy_class):
-    train, kept, test = two_blobs([2], 200, 0), two_blobs([0, 1], 100, 1), two_blobs([0, 1, 2], 200, 2)
-    benchmark = benchmark_from_datasets(
-        train=[as_classification_dataset(train)],
-        kept=[as_classification_dataset(kept)],
-        test=[as_classification_dataset(test)],
-    )
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 3))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    x, y = kept.tensors
-    for _ in range(100):  # the old model: two classes learned, the third never met
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-
-    settings = strategy_class.SETTINGS(steps=100, batch_size=64, lr=0.01, tau=1.0, t=1.0, weight_decay=0.0)
-    evaluator = EvaluationPlugin(accuracy_metrics(stream=True), loggers=[])
-    strategy = strategy_class(model=model, settings=settings, evaluator=evaluator)
-    before = strategy.eval(benchmark.streams["test"])["Top1_Acc_Stream/eval_phase/test_stream"]
-    strategy.protect(benchmark.streams["kept"][0])
-    strategy.train(benchmark.streams["train"][0], eval_streams=[])
-    after = strategy.eval(benchmark.streams["test"])["Top1_Acc_Stream/eval_phase/test_stream"]
-    assert before < 0.67 and after > before + 0.1
+def holds_a_model(value) -> bool:
+    """Whether an attribute is, or closes over, a model."""
+    parts = [value, *vars(value).values()] if hasattr(value, "__dict__") else [value]
+    cells = [cell.cell_contents for part in parts for cell in getattr(part, "__closure__", None) or ()]
+    return any(isinstance(part, nn.Module) and len(list(part.parameters())) > 10 for part in parts + cells)

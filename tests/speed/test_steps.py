@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import methods
+from tests.methods.developing import TRAINING
 
 STEPS = 20
 
 
-@pytest.mark.parametrize("name", [name for name in methods.METHODS if name != "frozen"])
+@pytest.mark.parametrize("name", TRAINING)
 def test_round(benchmark, name, toy_stream, toy_base):
     """A round of 20 steps, everything included."""
     strategy_class = methods.load(name)

@@ -1,0 +1,59 @@
+"""What the model said before the round, for methods that compare with it or distil from it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from methods.batches import ImagePool
+from methods.clip import ClipClassifier, predict_logits
+
+
+class OldOutputs:
+    """Similarities of the model as it is when this is made, on the images of each later step.
+
+    Where a step shows the images as they are, they are computed once a round, on the whole pools asked for. Where it
+    shows random views, a frozen copy of the model sees the very same views: one more forward pass a step.
+
+    Args:
+        strategy: a ``RoundStrategy`` whose batches are ready, so in ``prepare_round`` or later.
+        target: whether outputs on target images are wanted.
+        protected: whether outputs on protected images are wanted.
+    """
+
+    def __init__(self, strategy: Any, target: bool = False, protected: bool = False) -> None:
+        self.strategy = strategy
+        self.wanted = {"target": target, "protected": protected}
+        pools = {name: getattr(strategy.batches, name) for name, wanted in self.wanted.items() if wanted}
+        self._copy: Callable[[Tensor], Tensor] | None = None
+        self._kept: dict[str, Tensor] = {}
+        if any(pool.augment for pool in pools.values()):
+            self._copy = frozen_similarity(strategy.model, strategy.temperature)
+        else:
+            self._kept = {name: self._on(pool) for name, pool in pools.items()}
+
+    def of_step(self) -> Tensor:
+        """(B', C) similarities, without gradient, for the step's target images, protected images, or both in order."""
+        batches, x = self.strategy.batches, self.strategy.mb_x
+        if self._copy is None:
+            rows = {"target": batches.target_rows, "protected": batches.protected_rows}
+            return torch.cat([kept[rows[name].to(kept.device)] for name, kept in self._kept.items()])
+        targets = len(batches.target_rows)
+        start, end = (0 if self.wanted["target"] else targets), (len(x) if self.wanted["protected"] else targets)
+        return self._copy(x[start:end])
+
+    def _on(self, pool: ImagePool) -> Tensor:
+        return (predict_logits(self.strategy.model, pool.images) * self.strategy.temperature).to(pool.device)
+
+
+def frozen_similarity(model: nn.Module, temperature: float) -> Callable[[Tensor], Tensor]:
+    """Images (B, 3, S, S) -> similarities (B, C) of ``model`` as it is now, whatever becomes of it: a frozen copy."""
+    old = copy.deepcopy(model).eval().requires_grad_(False)
+    if not isinstance(old, ClipClassifier):
+        return lambda images: old(images) * temperature
+    classes = old.encode_classes()
+    return lambda images: old.similarity(images, classes)

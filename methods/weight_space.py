@@ -1,0 +1,110 @@
+"""The seam of weight-space methods: plugins that act on the weights after a round, whatever trained them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from avalanche.core import SupervisedPlugin
+from pydantic import Field
+from torch import Tensor, nn
+
+from methods.strategy import Hyperparameters, RoundStrategy, Score, Settings
+
+State = dict[str, Tensor]  # weights by name
+
+
+class WeightSpaceSettings(Hyperparameters):
+    """What every weight-space method shares."""
+
+    coefficients: tuple[float, ...] = Field(
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+        min_length=1,
+        description="tried on validation images; where nobody offers any, the middle one is used",
+    )
+
+
+class WeightSpace(SupervisedPlugin):
+    """Merges the weights before a round with those after it.
+
+    As an Avalanche plugin it replaces the trained weights after each experience by a merge at the middle coefficient.
+    Where the strategy is asked to ``propose``, as this suite's runner does, every coefficient is scored on validation
+    and the best one kept.
+
+    A method overrides ``merge`` and, where it must look at data, ``prepare``; one without a coefficient overrides
+    ``propose``.
+
+    Args:
+        settings: has the fields of ``SETTINGS``, and may have more.
+    """
+
+    SETTINGS: ClassVar[type[Hyperparameters]] = WeightSpaceSettings
+    VERSION = 1
+    uses_protected = False
+    supports_distributed = False
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__()
+        self.settings = settings
+        self.old: State = {}
+        self.new: State = {}
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Keep the old weights."""
+        self.old = snapshot(strategy.model)
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Keep the new weights and merge."""
+        self.new = snapshot(strategy.model)
+        self.prepare(strategy)
+        middle = self.settings.coefficients[(len(self.settings.coefficients) - 1) // 2]
+        strategy.model.load_state_dict(self.merge(middle))
+
+    def prepare(self, strategy: Any) -> None:
+        """Look at data or models once, before the first merge; ``self.old`` and ``self.new`` are ready."""
+
+    def merge(self, coefficient: float) -> State:
+        """The weights between ``self.old`` at 0 and, usually, ``self.new`` at 1."""
+        raise NotImplementedError
+
+    def propose(self, strategy: Any, score: Score) -> None:
+        """Score every coefficient."""
+        for coefficient in self.settings.coefficients:
+            strategy.model.load_state_dict(self.merge(coefficient))
+            score(f"coefficient {coefficient:g}")
+
+
+def snapshot(model: nn.Module) -> State:
+    """A copy of the weights of ``model``, on their device."""
+    return {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+def combined(strategy: type[RoundStrategy], plugin: type[WeightSpace]) -> type[RoundStrategy]:
+    """``strategy`` with ``plugin`` after each of its rounds, and the settings of both.
+
+    Raises:
+        ValueError: if the strategy does not train, or a setting has the same name in both.
+    """
+    names = f"{strategy.__name__}+{plugin.__name__}"
+    if not strategy.trains:
+        raise ValueError(f"{names}: {strategy.__name__} trains nothing, so there is nothing to merge")
+    if clash := strategy.SETTINGS.model_fields.keys() & plugin.SETTINGS.model_fields.keys():
+        raise ValueError(f"{names}: both have the settings {sorted(clash)}")
+    settings: type[Settings] = type(
+        f"{strategy.__name__}{plugin.SETTINGS.__name__}",
+        (strategy.SETTINGS, plugin.SETTINGS),
+        {"GRID": strategy.SETTINGS.GRID | plugin.SETTINGS.GRID, "__annotations__": {"GRID": ClassVar}},
+    )
+    return type(
+        names,
+        (strategy,),
+        {
+            "__doc__": plugin.__doc__,
+            "SETTINGS": settings,
+            "VERSION": strategy.VERSION + plugin.VERSION - 1,
+            "WEIGHT_SPACE": plugin,
+            "uses_protected": strategy.uses_protected,
+        },
+    )
+
+
+__all__ = ["State", "WeightSpace", "WeightSpaceSettings", "combined", "snapshot"]

@@ -1,0 +1,117 @@
+"""Variants of MDS: gradients of whole training steps against autograd through the penalised objectives."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import settings as trials
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import nn
+
+import methods
+from methods.objectives import hinge_penalty
+from tests.methods.developing import develop
+
+PENALTIES = {"mds": lambda h: h.clamp_min(0) ** 2 / 2, "mds-l1": lambda h: h.clamp_min(0)}
+
+
+@trials(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-3, 3).filter(lambda h: abs(h) > 1e-6), min_size=1, max_size=8), st.floats(0, 500))
+def test_hinge_gradient_is_that_of_the_exact_penalty(violations, beta):
+    old = torch.linspace(0.2, 1.0, len(violations), dtype=torch.float64)
+    losses = (old + torch.tensor(violations, dtype=torch.float64)).requires_grad_()
+    h = losses - old
+    (wanted,) = torch.autograd.grad(beta * 0.05 * h.clamp_min(0).mean(), losses, retain_graph=True)
+    (got,) = torch.autograd.grad(hinge_penalty(losses, h.detach(), beta, 0.05), losses)
+    torch.testing.assert_close(got, wanted)
+
+
+class Doubles(nn.Module):
+    """A plain classifier in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(48, 6, dtype=torch.float64)
+
+    def forward(self, images):
+        return self.linear(F.avg_pool2d(images, 16).flatten(1).double())
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_step_without_memory_follows_the_gradient_of_the_penalised_objective(name, toy_stream):
+    """F + beta tau mean_k penalty(h_k), written anew, in float64; averages without memory are the batch's values."""
+    torch.manual_seed(0)
+    model, compared = Doubles(), []
+    old = copy.deepcopy(model)
+
+    def objective(x, y):
+        s, target = model(x), y == 5
+        own = s[target].gather(1, y[target, None])
+        image_side = (s[target][:, y[~target]] - own).exp().mean(1).log().mean()
+        text_side = (s[~target][:, 5][None] - own).exp().mean(1).log().mean()
+        change = F.cross_entropy(s, y, reduction="none") - F.cross_entropy(old(x), y, reduction="none").detach()
+        h = torch.stack([change[y == k].mean() for k in range(5)])
+        return image_side + text_side + 3.0 * PENALTIES[name](h).mean(), h
+
+    class Compare:
+        def before_update(self, strategy, **kwargs):
+            loss, h = objective(strategy.mb_x, strategy.mb_y)
+            compared.append(h.detach())
+            if len(compared) > 1:  # before the first step h is 0, where the hinge has no gradient
+                for wanted, parameter in zip(
+                    torch.autograd.grad(loss, list(model.parameters())), model.parameters(), strict=True
+                ):
+                    torch.testing.assert_close(parameter.grad, wanted, rtol=1e-4, atol=1e-7)
+
+    strategy_class = methods.load(name)
+    settings = strategy_class.SETTINGS(
+        steps=5, batch_size=40, lr=0.1, warmup=0.0, tau=1.0, t=1.0, beta=3.0, gamma_target=1.0, gamma_protected=1.0
+    )
+    strategy = strategy_class(model=model, settings=settings, plugins=[Compare()])
+    strategy.protect(toy_stream.protected[0])
+    strategy.train(toy_stream.train[0], eval_streams=[])
+    h = torch.stack(compared)[1:]
+    assert len(compared) == 5 and (h > 0.01).any() and (h < -0.01).any()  # of both kinds
+
+
+def test_the_moving_average_decides_what_counts_as_violated(toy_stream, toy_base):
+    """A class whose average is below 0 has no weight although the batch's h is above."""
+    weighted = []
+
+    class Watched(methods.load("mds-l1")):
+        def protected_loss(self, losses):
+            value = super().protected_loss(losses)
+            self.violation.value.fill_(-100.0)
+            weighted.append(value.item())
+            return value
+
+    settings = Watched.SETTINGS(steps=3, batch_size=32, lr=3e-3, warmup=0.0, gamma_protected=0.5)
+    strategy = Watched(model=copy.deepcopy(toy_base), settings=settings)
+    strategy.protect(toy_stream.protected[0])
+    strategy.train(toy_stream.train[0], eval_streams=[])
+    assert weighted[1:] == [0.0, 0.0]
+
+
+def test_mds_without_heads_is_mds_of_rank_zero(toy_stream, toy_base):
+    changes = {"steps": 4, "batch_size": 32}
+    bare, rank_zero, full = (
+        develop(name, toy_base, toy_stream, **changes, **more).model.state_dict()
+        for name, more in (("mds-no-heads", {}), ("mds", {"head_rank": 0}), ("mds", {}))
+    )
+    assert bare.keys() == toy_base.state_dict().keys() and "heads_in" in full
+    assert all(torch.equal(bare[key], rank_zero[key]) for key in bare)
+    assert any(not torch.equal(bare[key], full[key]) for key in bare)
+    with pytest.raises(ValidationError):
+        methods.load("mds-no-heads").SETTINGS(head_rank=8)
+
+
+def test_grids_of_the_family_are_of_equal_size_and_hold_the_default():
+    for name in ("mds", "mds-l1", "mds-no-heads", "rm"):
+        settings = methods.load(name).SETTINGS
+        assert sorted(map(len, settings.GRID.values())) == [4, 4]
+        assert all(getattr(settings(), key) in values for key, values in settings.GRID.items())

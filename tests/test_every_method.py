@@ -1,0 +1,60 @@
+"""Every method on a real stream for a few steps, and everything that methods promise, by name."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+import methods
+import scenarios
+from benchmark.arguments import BaseChoice
+from benchmark.bases import load_base
+from benchmark.records import recompute
+from benchmark.runner import Run
+from benchmark.trial import run_trial
+from tests.methods.developing import RUNNABLE
+
+SMALL = {"steps": 3, "batch_size": 48, "samples": 8, "fisher_samples": 8, "calibration": 8}
+SIZES = {"target_images": 24, "protected_per_class": 4, "val_per_class": 4, "test_per_class": 4}
+
+
+@cache
+def stream_and_base(seed: int):
+    """A small places-mini of 20 classes, with its shipped base."""
+    stream = scenarios.build("places-mini", seed, **SIZES)
+    return stream, *load_base(stream, BaseChoice(), "cpu", lambda *_: None)
+
+
+def run(name: str, seed: int, device: str = "cpu"):
+    """Record and predictions of a few steps."""
+    strategy = methods.load(name)
+    fields = strategy.SETTINGS.model_fields.keys() - (set() if strategy.trains else {"steps", "batch_size"})
+    settings = strategy.SETTINGS(**{key: value for key, value in SMALL.items() if key in fields})
+    stream, base, info = stream_and_base(seed)
+    return Run(stream, base, info, name, strategy, settings, device).execute()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_it_develops_twenty_classes(name, seed):
+    record, predictions = run(name, seed)
+    assert record.status == "complete" and recompute(record, predictions) == []
+    steps = SMALL["steps"] if methods.load(name).trains else 0
+    assert len(record.rounds[0].losses) == steps and all(map(torch.isfinite, torch.tensor(record.rounds[0].losses)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_it_develops_on_a_gpu(name):
+    on_gpu, on_cpu = (run(name, 0, device)[0] for device in ("cuda", "cpu"))
+    assert on_gpu.status == "complete"
+    assert on_gpu.rounds[0].losses[:1] == pytest.approx(on_cpu.rounds[0].losses[:1], rel=0.05, abs=0.02)  # bf16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_it_passes_the_trial(name):
+    lines: list[str] = []
+    assert run_trial(methods.load(name), name, lines.append), "\n".join(lines)
