@@ -9,12 +9,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from methods import METHODS, Method
-from methods import WEIGHT_SPACE as WEIGHT_SPACE_FAMILY
+from methods import METHODS, WEIGHT_SPACE, Method
 from scenarios import SCENARIOS
 
 COSTS = Path(__file__).with_name("costs.json")  # made by: python -m benchmark costs
-UNKNOWN = "unknown"
 
 
 def scenario_lines() -> Iterator[str]:
@@ -28,7 +26,7 @@ def method_lines() -> Iterator[str]:
     """Methods by family; two lines each: what it does, then source, cost and what it needs."""
     width = max(map(len, METHODS))
     for family, group in groupby(METHODS.items(), key=lambda item: item[1].family):
-        yield f"{family}, after a method that trains: finetune+NAME" if family == WEIGHT_SPACE_FAMILY else family
+        yield f"{family}, after a method that trains: finetune+NAME" if family == WEIGHT_SPACE else family
         for name, method in group:
             yield f"  {name:<{width}}  {method.description}"
             yield f"  {'':<{width}}  {'; '.join(_facts(name, method))}"
@@ -49,7 +47,7 @@ def _facts(name: str, method: Method) -> Iterator[str]:
 
 def timed_as(name: str) -> str:
     """The name under which a method is run when all are: a plugin goes with fine-tuning."""
-    return f"finetune+{name}" if METHODS[name].family == WEIGHT_SPACE_FAMILY else name
+    return f"finetune+{name}" if METHODS[name].family == WEIGHT_SPACE else name
 
 
 @cache

@@ -53,7 +53,7 @@ def run(
         list[str] | None, typer.Option("--set", help="key=value of the method, such as lr=0.0002")
     ] = None,
     results: Results = RUNS,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON object a method and nothing else")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
     force: Annotated[bool, typer.Option("--force", help="run again what is finished")] = False,
     data: Data = None,

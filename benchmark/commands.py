@@ -46,7 +46,7 @@ class Request:
     @property
     def methods(self) -> tuple[str, ...]:
         """The names."""
-        return tuple(name.strip() for name in self.method.split(","))
+        return tuple(dict.fromkeys(name.strip() for name in self.method.split(",")))
 
 
 def run(request: Request, as_json: bool = False, quiet: bool = False) -> list[Record]:
@@ -74,7 +74,6 @@ def make_records(request: Request, reporter: Reporter) -> list[Record]:
         ValueError: a name, setting, option, folder or checkpoint is not usable.
     """
     jobs = Jobs(request, reporter)
-    _check_writable(request.results)
     found: list[Record] = []
     for seed in request.seeds:
         for job in jobs.of_seed(seed):
@@ -93,7 +92,6 @@ def tune(request: Request, budget: int, quiet: bool = False) -> None:
     """Search for the settings of methods on a scenario; print what was tried and what is best."""
     from benchmark import tuning
 
-    _check_writable(request.results)
     with Reporter(quiet) as reporter:
         jobs = Jobs(request, reporter)
         for name, strategy in jobs.strategies.items():
@@ -131,10 +129,10 @@ def measure_costs(scenario: str, device: str, out: Path) -> None:
 
 
 class Jobs:
-    """The runs of a request: names, settings and device are checked before anything slow is done.
+    """The runs of a request: names, folder, settings and device are checked before anything slow is done.
 
     Raises:
-        ValueError: a name, setting, option or checkpoint is not usable.
+        ValueError: a name, setting, option, folder or checkpoint is not usable.
     """
 
     def __init__(self, request: Request, reporter: Reporter) -> None:
@@ -143,6 +141,7 @@ class Jobs:
                 raise ValueError(unknown_name("method", name, methods.METHODS))
         if request.scenario not in SCENARIOS:
             raise ValueError(unknown_name("scenario", request.scenario, SCENARIOS))
+        _check_writable(request.results)
         self.request, self.reporter = request, reporter
         chosen = preset(request.preset, request.scenario) if request.preset is not None else None
 

@@ -17,12 +17,12 @@ HEADINGS = ("Method", "Source", "Made of", "Stores", "Extra passes", "Uses", "Gr
 def markdown() -> str:
     """One table a family."""
     families = list(dict.fromkeys(method.family for method in METHODS.values()))
-    return "\n".join(_family(family) for family in families)
+    return "\n".join(map(_family, families))
 
 
 def _family(family: str) -> str:
     rows = [_row(name, method) for name, method in METHODS.items() if method.family == family]
-    return f"## {family.capitalize()}\n\n{markdown_table(HEADINGS, rows)}"
+    return f"## {family.capitalize()}\n\n{markdown_table(HEADINGS, rows, left=7)}\n"
 
 
 def _row(name: str, method: Method) -> list[str]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.records import Record, record_path, replace_file
+from methods import METHODS
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL import Image
     from torch import Tensor
 
     from scenarios.counterfactual import Counterfactuals
     from scenarios.stream import DevelopmentStream
 
+SAFETY, GAIN = "DevSafety (points)", "target gain (points)"
+FAMILIES = tuple(dict.fromkeys(method.family for method in METHODS.values()))
 MARGIN, GAP = 110, 4  # px, for the names left of the rows and between pictures
 MOST_ROWS = 30  # more classes get one picture each
 CAPTION_WIDTH, CAPTION_HEIGHT, CAPTION_LETTERS = 92, 14, 19  # px, px and letters of a name under a picture
@@ -34,30 +39,36 @@ def write_all(records: Sequence[Record], results: Path) -> list[Path]:
 def gain_against_devsafety(records: Sequence[Record], path: Path) -> None:
     """One dot a round: target gain against DevSafety, in points; on or above the zero line nothing was lost.
 
-    The same records give the same SVG bytes. Diverged rounds have nothing to draw.
+    Colours are families. Names stand at the means of those methods that no other beats in both. The same records give
+    the same SVG bytes. Diverged rounds have nothing to draw.
     """
     import matplotlib as mpl
     import matplotlib.pyplot as plt
     import pandas as pd
     import seaborn as sns
 
-    rows = [
-        {"method": r.method.name, "DevSafety (points)": 100 * x.devsafety, "target gain (points)": 100 * x.target_gain}
-        for r in sorted(records, key=lambda r: (r.method.name, r.seed))
-        for x in r.rounds
-    ]
+    frame = pd.DataFrame(
+        [
+            (family(r.method.name), r.method.name, str(r.method.settings), 100 * x.devsafety, 100 * x.target_gain)
+            for r in sorted(records, key=lambda r: (r.method.name, r.seed, str(r.method.settings)))
+            for x in r.rounds
+        ],
+        columns=["family", "method", "settings", SAFETY, GAIN],
+    )
+    families = [name for name in dict.fromkeys([*FAMILIES, *frame["family"]]) if name in set(frame["family"])]
     with mpl.rc_context({"svg.hashsalt": "mds-bench", "svg.fonttype": "none", "figure.dpi": 100}):
         sns.set_theme(style="whitegrid", palette="colorblind")
-        figure, axes = plt.subplots(figsize=(7, 4.2))
-        frame = pd.DataFrame(rows, columns=["method", "DevSafety (points)", "target gain (points)"])
+        figure, axes = plt.subplots(figsize=(8, 5))
         sns.scatterplot(
             frame,
-            x="DevSafety (points)",
-            y="target gain (points)",
-            hue="method",
-            style="method",
-            s=70,
-            alpha=0.8,
+            x=SAFETY,
+            y=GAIN,
+            hue="family",
+            style="family",
+            hue_order=families,
+            style_order=families,
+            s=45,
+            alpha=0.6,
             ax=axes,
         )
         axes.axvline(0, color="black", linewidth=1)
@@ -66,6 +77,8 @@ def gain_against_devsafety(records: Sequence[Record], path: Path) -> None:
         axes.set_xticks([x for x in (-100, -50, -20, -10, -5, 0, 5, 10) if low <= x <= high], minor=False)
         axes.set_xticks([], minor=True)
         axes.xaxis.set_major_formatter("{x:g}")
+        for row in unbeaten(frame.groupby(["method", "settings"], as_index=False)[[SAFETY, GAIN]].mean()).itertuples():
+            axes.annotate(row.method, (row[3], row[4]), xytext=(4, 3), textcoords="offset points", fontsize=8)
         axes.set_title(f"{records[0].scenario.name}: preserved is on or right of the line", fontsize=11)
         sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
         buffer = io.BytesIO()
@@ -73,6 +86,18 @@ def gain_against_devsafety(records: Sequence[Record], path: Path) -> None:
         plt.close(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, buffer.getvalue())
+
+
+def family(method: str) -> str:
+    """The family that a method is drawn as; that of the plugin where there is one."""
+    last = method if method in METHODS else method.rpartition("+")[2]
+    return METHODS[last].family if last in METHODS else "other"
+
+
+def unbeaten(means: pd.DataFrame) -> pd.DataFrame:
+    """The rows that no other row beats in both ``SAFETY`` and ``GAIN``."""
+    ordered = means.sort_values([SAFETY, GAIN], ascending=False)
+    return ordered[ordered[GAIN] > ordered[GAIN].cummax().shift(fill_value=-math.inf)]
 
 
 def contact_sheet(stream: DevelopmentStream, path: Path, columns: int = 10) -> None:

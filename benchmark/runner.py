@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+import methods
 from benchmark.environment import describe
 from benchmark.metrics import count_pairs
 from benchmark.records import BaseInfo, ClassCounts, MethodInfo, Record, RoundResult, ScenarioInfo, run_id
@@ -116,8 +117,11 @@ class Run:
         strategy = self.strategy(
             model=model, settings=self.settings, seed=stream.seed, device=self.device, plugins=[selection]
         )
-        strategy.pretrained = self.base
-        strategy.protect(stream.protected[number])
+        access = methods.access(self.method)
+        if "pretrained model" in access:
+            strategy.pretrained = self.base
+        if "protected data" in access:
+            strategy.protect(stream.protected[number])
         strategy.train(stream.train[number], eval_streams=[])
         return strategy, selection
 

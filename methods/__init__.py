@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from methods.strategy import RoundStrategy
 
-__all__ = ["ACCESS", "METHODS", "Method", "is_method", "load", "plugins"]
+__all__ = ["ACCESS", "METHODS", "Method", "access", "is_method", "load", "plugins"]
 
 GROUP = "mds_bench.methods"  # entry points by which other packages add methods
 WEIGHT_SPACE = "weight space"  # the family of plugins, named after the method that trains: finetune+ties
@@ -60,6 +60,13 @@ METHODS: dict[str, Method] = _others() | _shipped()
 def plugins() -> list[str]:
     """Names of the weight-space plugins."""
     return [name for name, method in METHODS.items() if method.family == WEIGHT_SPACE]
+
+
+def access(name: str) -> frozenset[str]:
+    """What a method may use, of ``ACCESS``; everything where no registry tells."""
+    parts = [part for part in _parts(name) if part]
+    known = [METHODS[part] for part in parts if part in METHODS and not METHODS[part].package]
+    return frozenset().union(*(method.access for method in known)) if len(known) == len(parts) else frozenset(ACCESS)
 
 
 def is_method(name: str) -> bool:

@@ -58,10 +58,11 @@ def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
 
 def test_every_name_in_the_registries_loads():
     import scenarios
-    from methods import METHODS, load
+    from methods import METHODS, load, plugins
     from methods.strategy import RoundStrategy
 
-    assert all(issubclass(load(name), RoundStrategy) for name in METHODS)
+    names = [f"finetune+{name}" if name in plugins() else name for name in METHODS]
+    assert all(issubclass(load(name), RoundStrategy) for name in names)
     for entry in scenarios.SCENARIOS.values():
         path, _, function = entry.builder.partition(":")
         assert callable(attrgetter(function)(__import__(path, fromlist=[function])))

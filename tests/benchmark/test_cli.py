@@ -67,9 +67,60 @@ def test_progress_is_plain_lines_on_stderr_away_from_a_terminal(command):
     assert code == 0 and "mds seed 0: 4/4" in err.splitlines() and "4/4" not in out
 
 
+def test_several_methods_run_on_the_same_streams_and_print_a_line_each(command):
+    code, out, err = command("run", "--method", "finetune, mds,finetune+ties", "--seeds", "2", "--json", *FAST)
+    assert code == 0, err
+    printed = [json.loads(line) for line in out.splitlines()]
+    assert [line["method"] for line in printed] == ["finetune", "mds", "finetune+ties"]
+    assert all([run["seed"] for run in line["runs"]] == [0, 1] for line in printed)
+    assert len(list(Path("runs/records/toy").glob("*.json"))) == 6
+    code, out, _ = command("leaderboard", "--results", "runs")
+    assert code == 0 and "finetune+ties" in Path("runs/leaderboard.md").read_text()
+
+
+OWN = """
+import torch.nn.functional as F
+from methods.strategy import RoundStrategy
+
+class Mine(RoundStrategy):
+    "Cross-entropy on target and protected images alike."
+
+    def round_loss(self, logits, labels):
+        return F.cross_entropy(logits, labels)
+"""
+
+
+def test_a_method_in_a_file_runs_and_a_changed_one_runs_again(command):
+    Path("mine.py").write_text(OWN)
+    for count, content in ((1, OWN), (1, OWN), (2, OWN + "# changed")):
+        Path("mine.py").write_text(content)
+        code, _, err = command("run", "--method", "mine.py:Mine", "--seeds", "1", *FAST)
+        assert code == 0, err
+        assert len(list(Path("runs/records/toy").glob("*.json"))) == count
+
+
+def test_a_method_is_tried(command):
+    Path("mine.py").write_text(OWN)
+    code, out, _ = command("try", "mine.py:Mine")
+    assert code == 0 and "all checks passed" in out
+    Path("mine.py").write_text(OWN.replace("return F", "raise KeyError('no') or F"))
+    code, out, _ = command("try", "mine.py:Mine")
+    assert code == 1 and "FAILED KeyError" in out and "mine.py:9" in out
+
+
+def test_tuning_tries_as_many_settings_as_asked_and_says_which_it_chose(command, monkeypatch):
+    from methods.finetune import FinetuneSettings
+
+    monkeypatch.setattr(FinetuneSettings, "GRID", {"steps": (2, 3), "lr": (1e-5, 1e-3)})
+    arguments = ("tune", "--method", "finetune", "--scenario", "toy", "--base", "toy.safetensors", "--seed", "7,8")
+    code, out, err = command(*arguments, "--budget", "2", "--quiet")
+    assert code == 0, err
+    assert "seeds 7, 8" in out and "* " in out and "DevSafety" in out
+    kept = json.loads(Path("runs/tuning/toy/finetune.json").read_text())
+    assert len(kept["trials"]) == 2 and kept["seeds"] == [7, 8]
+
+
 def test_lists(command):
-    code, out, _ = command("list", "methods")
-    assert code == 0 and {line.split()[0] for line in out.splitlines()} >= {"mds", "rm", "finetune", "frozen", "joint"}
     code, out, _ = command("list", "scenarios")
     assert code == 0 and {line.split()[0] for line in out.splitlines()} >= {"driving-foggy", "folder"}
 
@@ -96,6 +147,12 @@ def test_lists(command):
         (("run", "--method", "mds", "--scenario", "toy", "--model", "ViT-B-32"), "needs weights"),
         (("run",), "--method"),
         (("walk",), "No such command"),
+        (("try", "msd"), "did you mean 'mds'"),
+        (("try", "mine.py:Mine"), "no such file"),
+        (("run", "--method", "ties"), "finetune+ties"),
+        (("run", "--method", "mds,msd"), "did you mean 'mds'"),
+        (("tune", "--method", "frozen", "--scenario", "toy", "--base", "toy.safetensors"), "nothing to tune"),
+        (("tune", "--method", "mds", "--budget", "0"), "--budget"),
         (("show", "nothing.json"), "nothing.json"),
         (("leaderboard", "--results", "nowhere"), "nowhere"),
         (("list", "toys"), "methods or scenarios"),

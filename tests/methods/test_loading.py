@@ -120,3 +120,28 @@ def test_another_package_adds_a_method_by_an_entry_point(monkeypatch):
     assert found == {"theirs": Method(entry.value, "other packages", "from another package", package="another package")}
     monkeypatch.setitem(METHODS, "theirs", found["theirs"])
     assert is_method("theirs") and is_method("theirs+ties")
+
+
+def test_what_a_method_may_use_is_what_the_registry_says(own):
+    assert methods.access("finetune") == frozenset()
+    assert methods.access("finetune+ptm") == {"old model", "pretrained model"}
+    assert methods.access("mds+fisher-merge") >= {"protected data", "old model"}
+    assert methods.access(f"{own}:Mine") == set(methods.ACCESS) == methods.access("of a test")
+
+
+def test_a_run_withholds_what_the_registry_does_not_grant(toy_stream, toy_base):
+    from benchmark.records import BaseInfo
+    from benchmark.runner import Run
+
+    seen = {}
+
+    class Looks(Finetune):
+        def prepare_round(self):
+            seen[run.method] = (self.protected is not None, self.pretrained is not None)
+
+    info, settings = BaseInfo(name="toy", sha256="0" * 64, model="mds-tiny"), Finetune.SETTINGS(steps=0)
+    for name in ("finetune", "mds", "finetune+ptm", "mine"):
+        run = Run(toy_stream, toy_base, info, name, Looks, settings)
+        run.develop(toy_base, 0)
+    nothing, everything = (False, False), (True, True)
+    assert seen == {"finetune": nothing, "mds": (True, False), "finetune+ptm": (False, True), "mine": everything}
