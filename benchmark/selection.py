@@ -59,17 +59,18 @@ class Selection(SupervisedPlugin):
         self._weights: dict[str, torch.Tensor] = {}
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Count the step; at an evaluation point, score."""
+        """Count the step; at an evaluation point, score, or where models will follow see that the loss is finite."""
         self._step += 1
-        if self._step in self.points:
+        if self._step in self.points and not (strategy.proposes and all_finite(strategy.losses[-1])):
             self._score(strategy)
         self.on_step(self._step)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Score what the strategy proposes, if it does, and go back to the best."""
         if strategy.proposes and self.diverged_at is None:
-            self._best, self._weights, self.selected_step, self.predictions = None, {}, 0, self.old
             strategy.propose(lambda name: self._score(strategy, name))
+            if not self._weights:
+                self.diverged_at = self._step
         if self._weights:
             strategy.model.load_state_dict(self._weights)
 

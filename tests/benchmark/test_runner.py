@@ -80,13 +80,18 @@ def test_what_a_method_proposes_is_chosen_on_validation_by_the_same_rule(name, t
     chosen = strategy.SETTINGS(**({"steps": 8, "lr": 2e-3} if strategy.trains else {}))
     record, table = Run(toy_stream, toy_base, INFO, name, strategy, chosen).execute()
     (result,) = record.rounds
-    proposed = [c for c in result.checkpoints if c.candidate]
-    along = [c for c in result.checkpoints if not c.candidate]
-    assert len(along) == (EVALUATIONS if strategy.trains else 0) and len(proposed) > 1
-    best = max(proposed, key=lambda c: (min(c.devsafety, 0), c.target_accuracy))
+    assert len(result.checkpoints) > 1 and all(c.candidate for c in result.checkpoints)  # none along the training
+    best = max(result.checkpoints, key=lambda c: (min(c.devsafety, 0), c.target_accuracy))
     assert result.selected == best.candidate
     assert result.val["f"].counts.new_accuracy == best.target_accuracy  # these weights were put back
     assert recompute(record, table) == []
+
+
+def test_a_loss_that_is_not_finite_ends_a_run_that_would_propose(toy_stream, toy_base):
+    strategy = methods.load("finetune+wise-ft")
+    settings = strategy.SETTINGS(steps=8, lr=1.0, weight_decay=1e30)
+    record, _ = Run(toy_stream, toy_base, INFO, "finetune+wise-ft", strategy, settings).execute()
+    assert record.status == "diverged" and record.rounds == ()
 
 
 def test_a_proposed_model_that_is_not_finite_is_never_kept(toy_stream, toy_base):
