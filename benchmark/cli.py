@@ -195,6 +195,16 @@ def sheet(
 
 
 @app.command()
+def adopt(results: Results = RESULTS) -> None:
+    """Make what the searches under --results chose the settings that run starts from (benchmark/tuned.json)."""
+    from benchmark import tuned, tuning
+    from benchmark.records import replace_file
+
+    replace_file(tuned.FILE, tuning.tuned_bytes(results))
+    print(f"settings: {tuned.FILE}")
+
+
+@app.command()
 def pretrain(
     scenario: Scenario,
     out: Annotated[Path | None, typer.Option(help="file to write; default: the user's cache")] = None,

@@ -42,7 +42,7 @@ def plain(settings) -> dict:
 def test_what_was_tuned_is_what_the_searches_chose():
     from benchmark import tuned, tuning
 
-    assert tuned.FILE.read_bytes() == tuning.tuned_bytes(RESULTS), "run: python -m benchmark tune --write"
+    assert tuned.FILE.read_bytes() == tuning.tuned_bytes(RESULTS), "run: python -m benchmark adopt"
 
 
 def test_searches_were_equal_and_on_seeds_that_are_not_reported():
