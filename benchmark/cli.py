@@ -195,6 +195,21 @@ def sheet(
 
 
 @app.command()
+def plan(
+    classes: Annotated[int, typer.Option(help="protected classes")],
+    images: Annotated[int, typer.Option(help="test images of each class")],
+    flips: Annotated[float, typer.Option(help="share of a class's predictions that change in a round, such as 0.06")],
+    drop: Annotated[float, typer.Option(help="true loss of accuracy that should be found, such as 0.01")],
+    alpha: Annotated[float, typer.Option(help="share of rounds that may be false alarms")] = 0.05,
+    power: Annotated[float, typer.Option(help="wanted probability of finding the loss")] = 0.8,
+) -> None:
+    """How many test images and runs a claim needs, and when strictness is luck."""
+    from benchmark import planning
+
+    print("\n".join(planning.lines(planning.plan(classes, images, flips, drop, alpha, power))))
+
+
+@app.command()
 def adopt(results: Results = RESULTS) -> None:
     """Make what the searches under --results chose the settings that run starts from (benchmark/tuned.json)."""
     from benchmark import tuned, tuning

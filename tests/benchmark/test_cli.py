@@ -120,6 +120,13 @@ def test_tuning_tries_as_many_settings_as_asked_and_says_which_it_chose(command,
     assert len(kept["trials"]) == 2 and kept["seeds"] == [7, 8]
 
 
+def test_a_plan_says_what_a_study_can_show(command):
+    code, out, _ = command("plan", "--classes", "5", "--images", "800", "--flips", "0.06", "--drop", "0.01")
+    assert code == 0 and "4.14 %" in out and "9.47 %" in out
+    code, _, err = command("plan", "--classes", "5", "--images", "800", "--flips", "0.06", "--drop", "0.1")
+    assert code == 2 and "no more than what flips" in err
+
+
 def test_lists(command):
     code, out, _ = command("list", "scenarios")
     assert code == 0 and {line.split()[0] for line in out.splitlines()} >= {"driving-foggy", "folder"}
