@@ -39,8 +39,8 @@ def write_all(records: Sequence[Record], results: Path) -> list[Path]:
 def gain_against_devsafety(records: Sequence[Record], path: Path) -> None:
     """One dot a round: target gain against DevSafety, in points; on or above the zero line nothing was lost.
 
-    Colours are families. Names stand at the means of those methods that no other beats in both. The same records give
-    the same SVG bytes. Diverged rounds have nothing to draw.
+    Colours are families. Names stand at the means of reference rows, and of those other methods that none beats in
+    both. The same records give the same SVG bytes. Diverged rounds have nothing to draw.
     """
     import matplotlib as mpl
     import matplotlib.pyplot as plt
@@ -77,8 +77,12 @@ def gain_against_devsafety(records: Sequence[Record], path: Path) -> None:
         axes.set_xticks([x for x in (-100, -50, -20, -10, -5, 0, 5, 10) if low <= x <= high], minor=False)
         axes.set_xticks([], minor=True)
         axes.xaxis.set_major_formatter("{x:g}")
-        for row in unbeaten(frame.groupby(["method", "settings"], as_index=False)[[SAFETY, GAIN]].mean()).itertuples():
-            axes.annotate(row.method, (row[3], row[4]), xytext=(4, 3), textcoords="offset points", fontsize=8)
+        means = frame.groupby(["family", "method", "settings"], as_index=False)[[SAFETY, GAIN]].mean()
+        reference = means["family"] == "reference"
+        for row in pd.concat([means[reference], unbeaten(means[~reference])]).to_dict("records"):
+            axes.annotate(
+                row["method"], (row[SAFETY], row[GAIN]), xytext=(4, 3), textcoords="offset points", fontsize=8
+            )
         axes.set_title(f"{records[0].scenario.name}: preserved is on or right of the line", fontsize=11)
         sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
         buffer = io.BytesIO()

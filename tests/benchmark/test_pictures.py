@@ -22,7 +22,7 @@ def test_the_plot_has_a_dot_a_round_and_the_same_bytes_again(tmp_path):
     (again,) = plots.write_all(list(reversed(runs)), tmp_path / "b")
     assert first.name == "driving.svg" and first.read_bytes() == again.read_bytes()
     text = first.read_text()
-    assert all(name in text for name in ("frozen", "reference", "constrained", "other"))
+    assert all(name in text for name in ("frozen", "joint", "mds", "reference", "constrained", "other"))
     (fewer,) = plots.write_all(runs[:-2], tmp_path / "c")
     assert fewer.read_text() != text
 
