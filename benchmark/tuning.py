@@ -197,5 +197,12 @@ def collect(results: Path) -> dict[str, dict[str, PlainDict]]:
 
 
 def tuned_bytes(results: Path) -> bytes:
-    """Content of ``benchmark/tuned.json`` for the searches under ``results``."""
-    return (json.dumps(collect(results), indent=1) + "\n").encode()
+    """Content of ``benchmark/tuned.json`` for the searches under ``results``.
+
+    Raises:
+        ValueError: if there are none, or one cannot be read.
+    """
+    chosen = collect(results)
+    if not chosen:
+        raise ValueError(f"{Path(results) / 'tuning'}: holds no searches; make some with `python -m benchmark tune`")
+    return (json.dumps(chosen, indent=1) + "\n").encode()

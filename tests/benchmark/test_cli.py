@@ -155,6 +155,7 @@ def test_lists(command):
         (("run",), "--method"),
         (("walk",), "No such command"),
         (("try", "msd"), "did you mean 'mds'"),
+        (("adopt", "--results", "nowhere"), "holds no searches"),
         (("try", "mine.py:Mine"), "no such file"),
         (("run", "--method", "ties"), "finetune+ties"),
         (("run", "--method", "mds,msd"), "did you mean 'mds'"),
