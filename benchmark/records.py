@@ -90,6 +90,22 @@ class Checkpoint(_Model):
     target_accuracy: float
 
 
+class Constraints(_Model):
+    """What a method's constraints were at some of its steps: a protected class's loss above the old model's.
+
+    Averaged as the method does it; positive where violated.
+    """
+
+    steps: tuple[int, ...]
+    violations: dict[str, tuple[float, ...]]  # class: one value a step
+
+    @model_validator(mode="after")
+    def _even(self) -> Constraints:
+        if {len(self.steps)} != {len(values) for values in self.violations.values()}:
+            raise ValueError("every class needs one value for each of the steps")
+        return self
+
+
 class RoundResult(_Model):
     """One development cycle: the selected model against the one before it. Its properties are of the test data."""
 
@@ -101,6 +117,7 @@ class RoundResult(_Model):
     selected_step: int
     selected: str = ""  # the candidate that was kept, if one was
     losses: tuple[float, ...]
+    constraints: Constraints | None = None  # of methods that have some
     seconds: float
 
     @model_validator(mode="after")

@@ -16,11 +16,13 @@ from torch import Tensor
 import methods
 from benchmark.environment import describe
 from benchmark.metrics import count_pairs
-from benchmark.records import BaseInfo, ClassCounts, MethodInfo, Record, RoundResult, ScenarioInfo, run_id
+from benchmark.records import BaseInfo, ClassCounts, Constraints, MethodInfo, Record, RoundResult, ScenarioInfo, run_id
 from benchmark.selection import Selection
 from methods.clip import ClipClassifier, predict_logits
 from methods.strategy import RoundStrategy, Settings
 from scenarios.stream import DevelopmentStream, LabelledImages
+
+TRACED = 20  # steps at which a record keeps a method's constraints
 
 
 @dataclass
@@ -149,6 +151,7 @@ class Run:
             selected_step=selection.selected_step,
             selected=selection.selected,
             losses=tuple(torch.stack(strategy.losses).tolist()) if strategy.losses else (),
+            constraints=_constraints(strategy.violations, [c for c in self.stream.classes if c in round_.protected]),
             seconds=round(time.perf_counter() - start, 2),
         )
         tables = [self._table(number, split, getattr(data, split), old[split], new[split]) for split in new]
@@ -176,6 +179,19 @@ class Run:
         for column, codes in (("label", images.labels), ("old", old), ("new", new)):
             columns[column] = names[codes.numpy()].to_numpy()
         return pd.DataFrame(columns)
+
+
+def _constraints(violations: list[Tensor], classes: list[str]) -> Constraints | None:
+    """Violations (K,) a step, at ``TRACED`` evenly spaced steps at most, the last one among them."""
+    if not violations:
+        return None
+    count = min(TRACED, len(violations))
+    steps = tuple(len(violations) * (k + 1) // count for k in range(count))
+    values = torch.stack([violations[step - 1] for step in steps], dim=1).double().tolist()  # (K, count)
+    return Constraints(
+        steps=steps,
+        violations={name: tuple(round(v, 5) for v in row) for name, row in zip(classes, values, strict=True)},
+    )
 
 
 def _predict(model: torch.nn.Module, images: LabelledImages) -> Tensor:

@@ -149,6 +149,7 @@ class MDS(ContrastiveStrategy):
         """The penalty on L_k, with u_k for the violations."""
         change = self.per_class(losses.detach() - self.old_losses())
         u = self.violation.update(self.batches.class_positions.to(self.device), change)
+        self.violations.append(self.violation.value.clone())
         return self.penalty(self.per_class(losses), u, self.settings.beta, self.settings.tau)
 
     def old_losses(self) -> Tensor:

@@ -77,6 +77,7 @@ class RoundStrategy(SupervisedTemplate):
         self.pretrained: nn.Module | None = None  # the model before the stream, for methods that go back to it
         self.weight_space = self.WEIGHT_SPACE(self.settings) if self.WEIGHT_SPACE is not None else None
         self.losses: list[Tensor] = []  # one scalar a step, left on the device
+        self.violations: list[Tensor] = []  # (K,) a step, of a method with a constraint for each protected class
         super().__init__(
             model=model,
             optimizer=torch.optim.SGD(model.parameters(), lr=0.0),  # a placeholder: each round builds its own
@@ -164,7 +165,7 @@ class RoundStrategy(SupervisedTemplate):
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         super()._before_training_exp(**kwargs)
-        self.losses = []
+        self.losses, self.violations = [], []
         self.prepare_round()
 
     def criterion(self) -> Tensor:

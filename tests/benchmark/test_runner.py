@@ -143,3 +143,13 @@ def test_settings_and_seed_name_the_run(toy_stream, toy_base, change):
 def test_losses_are_of_every_step(toy_stream, toy_base):
     record, _ = run(toy_stream, toy_base).execute()
     assert len(record.rounds[0].losses) == MDSSettings(steps=8).steps
+
+
+def test_a_record_keeps_the_constraints_of_a_method_that_has_some(toy_stream, toy_base):
+    """Before the first step nothing has changed, so nothing is violated; then the averages move."""
+    constraints = run(toy_stream, toy_base).execute()[0].rounds[0].constraints
+    assert constraints is not None and constraints.steps == tuple(range(1, 9))
+    assert set(constraints.violations) == set(toy_stream.rounds[0].protected)
+    first, last = (torch.tensor([values[k] for values in constraints.violations.values()]) for k in (0, -1))
+    assert first.abs().max() < 1e-4 and last.abs().min() > 1e-4
+    assert run(toy_stream, toy_base, "finetune").execute()[0].rounds[0].constraints is None
