@@ -22,7 +22,7 @@ HEADINGS = {  # and what they mean
     "Won": "wrong before and right now: positive flips",
     "Neither": "images that both models get wrong",
     "p": "p-value of having got no worse, by McNemar's exact one-sided test",
-    "Holm p": "p-value of having lost no more than the margin, corrected for the number of classes: α or less is regressed",
+    "Holm p": "p-value of having lost no more than the margin, corrected by Holm's method: α or less is regressed",
     "NI p": "p-value of having lost the margin or more, by Tango's test of non-inferiority: α or less is kept",
     "At most": "the greatest true loss, in points, that is not ruled out at level α",
     "Visible": f"the smallest true loss, in points, that so many images show with probability {POWER:g}",
@@ -54,14 +54,14 @@ def reason(audit: Audit) -> str:
         return f"{_count(audit, regressed)} {beyond}, at α {audit.alpha:g} with Holm's correction: {named}"
     if audit.of("undecided"):
         return "; ".join(f"{text}: {_named(classes)}" for text, classes in _open_questions(audit))
-    within = [one for one in audit.protected if one.p_non_inferior <= audit.alpha]
-    shown = f"lost less than the margin of {size(audit.margin)}" if audit.margin else "gained significantly"
-    intact = f"lost no net prediction, with a loss of {size(max(audit.margin, audit.drop))} ruled out"
-    how = shown if len(within) == len(audit.protected) else f"{shown}, or {intact}" if within else intact
+    within = [one for one in audit.protected if audit.margin and one.p_non_inferior <= audit.alpha]
+    small = f"lost less than the margin of {size(audit.margin)}"
+    none = f"lost no net prediction, with a loss of {size(max(audit.margin, audit.drop))} ruled out"
+    how = small if len(within) == len(audit.protected) else f"{small}, or {none}" if within else none
     worst = max(audit.protected, key=lambda one: one.largest_loss)
     return (
-        f"each protected class {how} (α {audit.alpha:g}; at most {size(worst.largest_loss, up=True)} may be lost, in "
-        f"{one_line(worst.name)})"
+        f"each protected class {how} (α {audit.alpha:g}; {one_line(worst.name)} may have lost most, "
+        f"{size(worst.largest_loss, up=True)})"
     )
 
 
@@ -72,17 +72,17 @@ def remedy(audit: Audit) -> str:
     if audit.verdict == "preserved":
         return ""
     open_ = _worst_first(audit.of("undecided"))
-    needs = [f"{one_line(one.name)} {images_to_decide(audit, one) or 'no number of'}" for one in open_[:LISTED]]
+    needs = [f"{one_line(one.name)} {images_to_decide(audit, one)}" for one in open_[:LISTED]]
     more = f" ({len(open_) - LISTED} more classes are undecided)" if len(open_) > LISTED else ""
-    text = f"test on more images; these would decide with probability {POWER:g}: {', '.join(needs)}{more}"
+    text = f"test on more images; about so many would decide with probability {POWER:g}: {', '.join(needs)}{more}"
     if open_[0].counts.change < 0:
         wider = "widen --margin to" if audit.margin else "name with --margin"
         text += f"; or {wider} a loss that is acceptable, before you look at the next model"
     return text
 
 
-def images_to_decide(audit: Audit, one: ClassAudit) -> int | None:
-    """About how many test images of a class let the gate decide with probability ``POWER``; None if none would do.
+def images_to_decide(audit: Audit, one: ClassAudit) -> str:
+    """How many test images of a class let the gate decide with probability ``POWER``, to two digits; maybe "no number".
 
     For a class that seems to have lost, they tell the loss it seems to have had from the margin; for another, they tell
     the loss that is to be ruled out from none. Predictions are taken to flip as often as they did.
@@ -91,9 +91,11 @@ def images_to_decide(audit: Audit, one: ClassAudit) -> int | None:
     loss = -counts.change
     gap = abs(loss - audit.margin) if loss > 0 else max(audit.margin, audit.drop)
     if gap < 1e-9:
-        return None
+        return "no number"
     flips = max((counts.lost + counts.won) / counts.n, gap)
-    return images_needed(flips, gap, audit.alpha, POWER, len(audit.protected))
+    images = images_needed(flips, gap, audit.alpha, POWER, len(audit.protected))
+    digit = 10 ** max(len(str(images)) - 2, 0)
+    return f"{math.ceil(images / digit) * digit:,}"
 
 
 def _open_questions(audit: Audit) -> Iterator[tuple[str, list[ClassAudit]]]:
