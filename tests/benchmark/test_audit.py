@@ -351,6 +351,7 @@ class Tags(HTMLParser):
 
 
 def test_the_page_is_self_contained_and_hostile_names_do_nothing(tmp_path: Path, call: Call) -> None:
+    files = write_predictions(tmp_path, {"cat": (2, 2)})
     hostile = "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '" onmouseover="alert(1)'
     for side in ("old.csv", "new.csv"):
         with (tmp_path / side).open("a", encoding="utf-8", newline="") as file:
