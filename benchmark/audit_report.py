@@ -86,7 +86,7 @@ def write_junit(path: Path, audit: Audit) -> None:
             return junit.Case(one.name, failure=f"{line}, Holm p {audit_text.p_value(one.p_adjusted)}")
         if one.status == "undecided":
             images = audit_text.images_to_decide(audit, one)
-            return junit.Case(one.name, skipped=f"undecided, {line}; {images} images would decide")
+            return junit.Case(one.name, skipped=f"undecided, {line}; images that would decide: {images}")
         return junit.Case(one.name)
 
     junit.write(path, "mds-bench audit", [case(one) for one in audit.protected])

@@ -82,7 +82,7 @@ def remedy(audit: Audit) -> str:
 
 
 def images_to_decide(audit: Audit, one: ClassAudit) -> str:
-    """How many test images of a class let the gate decide with probability ``POWER``, to two digits; maybe "no number".
+    """How many test images of a class let the gate decide with probability ``POWER``, to two digits.
 
     For a class that seems to have lost, they tell the loss it seems to have had from the margin; for another, they tell
     the loss that is to be ruled out from none. Predictions are taken to flip as often as they did.
@@ -91,7 +91,7 @@ def images_to_decide(audit: Audit, one: ClassAudit) -> str:
     loss = -counts.change
     gap = abs(loss - audit.margin) if loss > 0 else max(audit.margin, audit.drop)
     if gap < 1e-9:
-        return "no number"
+        return "no number (its loss is the margin)"
     flips = max((counts.lost + counts.won) / counts.n, gap)
     images = images_needed(flips, gap, audit.alpha, POWER, len(audit.protected))
     digit = 10 ** max(len(str(images)) - 2, 0)
