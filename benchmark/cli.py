@@ -178,6 +178,38 @@ def leaderboard_(results: Results = RESULTS) -> None:
 
 
 @app.command()
+def audit(
+    old: Annotated[
+        Path, typer.Option(help="the model in use: a .safetensors checkpoint, or its predictions (.csv, .parquet)")
+    ],
+    new: Annotated[Path, typer.Option(help="its successor, in the same form")],
+    protected: Annotated[
+        str | None, typer.Option(help="classes to keep, with commas; default: all but the target")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="the class that was developed: shown, not judged")] = None,
+    alpha: Annotated[float, typer.Option(help="probability of a wrong verdict")] = 0.05,
+    margin: Annotated[float, typer.Option(help="loss of accuracy that is acceptable, such as 0.01")] = 0.0,
+    drop: Annotated[float, typer.Option(help="loss that must be ruled out where none was seen")] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON object and nothing else")] = False,
+    html: Annotated[Path | None, typer.Option(help="write a page to this file")] = None,
+    junit: Annotated[Path | None, typer.Option(help="write JUnit XML to this file")] = None,
+    scenario: Annotated[str | None, typer.Option("--scenario", "-s", help="checkpoints: whose test images")] = None,
+    data: Data = None,
+    option: Options = None,
+    model: Annotated[str | None, typer.Option(help="checkpoints: open_clip architecture, where none is named")] = None,
+    device: Annotated[str | None, typer.Option(help="checkpoints: auto, cpu or cuda; default: auto")] = None,
+) -> None:
+    """Release gate: did any class get worse? Exit code 0 preserved, 1 regressed, 3 undecided for lack of data."""
+    from benchmark import gate
+
+    request = gate.Request(
+        old, new, protected, target, alpha, margin, drop, scenario, data, tuple(option or ()), model, device
+    )
+    if code := gate.run(request, as_json, html, junit):
+        sys.exit(code)
+
+
+@app.command()
 def sheet(
     out: Annotated[Path, typer.Option(help="PNG file to write")],
     scenario: Scenario = "driving-foggy",

@@ -74,11 +74,16 @@ def plan(classes: int, images: int, flips: float, drop: float, alpha: float = 0.
         wanted_power=power,
         power=detection_power(images, flips, drop, alpha, classes),
         smallest_drop=detectable_drop(images, flips, alpha, power, classes),
-        images_needed=_first(lambda count: detection_power(count, flips, drop, alpha, classes) >= power),
+        images_needed=images_needed(flips, drop, alpha, power, classes),
         luck_rate=strict_probability(images, flips) ** classes,
         strict=tuple((gain, strict_probability(images, flips, gain) ** classes) for gain in GAINS if gain <= flips),
         runs=tuple((half_width, runs_needed(half_width)) for half_width in HALF_WIDTHS),
     )
+
+
+def images_needed(flips: float, drop: float, alpha: float = 0.05, power: float = 0.8, classes: int = 1) -> int:
+    """Test images of a class with which a true loss of ``drop`` is found with this power; arguments as in ``plan``."""
+    return _first(lambda count: detection_power(count, flips, drop, alpha, classes) >= power)
 
 
 def runs_needed(half_width: float, confidence: float = 0.95) -> int:
