@@ -18,7 +18,7 @@ from benchmark.arguments import BaseChoice, validated
 from benchmark.metrics import preserved_gain
 from benchmark.presets import Preset, preset
 from benchmark.progress import Reporter
-from benchmark.records import Record
+from benchmark.schema import Record
 from benchmark.tuned import tuned
 from scenarios import SCENARIOS, rendered, unknown_name
 

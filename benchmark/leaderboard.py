@@ -13,7 +13,8 @@ from benchmark import metrics
 from benchmark.record_view import mean_luck_rate, outdated, without_regression
 from benchmark.record_view import print_record as print_record
 from benchmark.record_view import verdict as verdict
-from benchmark.records import Record, read_all, replace_file
+from benchmark.records import read_all, replace_file
+from benchmark.schema import Record
 from benchmark.tables import canonical, escaped, markdown_table, one_line, percent, percent_interval, points, print_rows
 from benchmark.tuned import tuned
 from methods import METHODS

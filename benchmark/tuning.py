@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from benchmark import metrics
-from benchmark.records import BaseInfo, PlainDict, replace_file
+from benchmark.records import replace_file
+from benchmark.schema import BaseInfo, PlainDict
 
 if TYPE_CHECKING:
     from benchmark.runner import Run

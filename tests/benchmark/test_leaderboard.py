@@ -19,7 +19,7 @@ from rich.console import Console
 from benchmark import leaderboard, metrics, record_view, records
 from benchmark.leaderboard import table
 from benchmark.luck import luck_rate, simulated_luck_rate
-from benchmark.records import Record, RoundResult
+from benchmark.schema import Record, RoundResult
 
 CLASSES = ["foggy", "clear", "partly cloudy"]
 COMMITTED = Path(__file__).parents[2] / "results"
