@@ -159,9 +159,9 @@ def show(record: Annotated[Path, typer.Argument(help="a record's .json file")]) 
     """One run: every class before and after, and the verdict."""
     from rich.console import Console
 
-    from benchmark import leaderboard, records
+    from benchmark import record_view, records
 
-    leaderboard.print_record(records.read(record), Console())
+    record_view.print_record(records.read(record), Console())
 
 
 @app.command("leaderboard")
@@ -172,8 +172,9 @@ def leaderboard_(results: Results = RESULTS) -> None:
     from benchmark import leaderboard, plots, records
 
     found = records.read_all(results)
-    paths = [*leaderboard.write(results), *plots.write_all(found, results)]
-    leaderboard.print_table(leaderboard.table(found), Console())
+    frames = leaderboard.tables(found)
+    paths = [*leaderboard.write(results, frames), *plots.write_all(found, results)]
+    leaderboard.print_table(frames[0], Console())
     print("wrote " + ", ".join(map(str, paths)))
 
 

@@ -103,7 +103,7 @@ def tune(request: Request, budget: int, quiet: bool = False) -> None:
             for runs in by_method
         ]
     for one in found:
-        leaderboard.print_trials(one, Console())
+        tuning.print_trials(one, Console())
 
 
 def try_method(name: str) -> bool:

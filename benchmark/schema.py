@@ -107,7 +107,8 @@ class RoundResult(_Model):
     def _measured(self) -> RoundResult:
         if len({self.target, *self.protected}) != 1 + len(self.protected):
             raise ValueError("protected classes must be distinct, and the target none of them")
-        _ = self.target_gain, self.devsafety  # raise if a class has no test images
+        counts = self.test_counts
+        _ = metrics.scored(counts, [self.target]), metrics.scored(counts, self.protected)  # raise if one has no images
         return self
 
     @property
