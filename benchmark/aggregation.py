@@ -71,7 +71,7 @@ def overall(records: Sequence[Record]) -> pd.DataFrame:
     return _overall(list(_figures(records)))
 
 
-def tables(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def frames(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """``table`` and ``overall`` in little more than the time of one."""
     figures = list(_figures(records))
     return _table(figures), _overall(figures)

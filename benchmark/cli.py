@@ -172,10 +172,24 @@ def leaderboard_(results: Results = RESULTS) -> None:
     from benchmark import leaderboard, plots, records
 
     found = records.read_all(results)
-    frames = leaderboard.tables(found)
-    paths = [*leaderboard.write(results, frames), *plots.write_all(found, results)]
-    leaderboard.print_table(frames[0], Console())
+    made = leaderboard.frames(found)
+    paths = [*leaderboard.write(results, made), *plots.write_all(found, results)]
+    leaderboard.print_table(made[0], Console())
     print("wrote " + ", ".join(map(str, paths)))
+
+
+@app.command()
+def submit(
+    submitted: Annotated[list[Path], typer.Argument(metavar="RECORDS", help="records (.json), or folders of them")],
+    results: Results = RESULTS,
+    allow_unknown_stream: Annotated[
+        bool, typer.Option("--allow-unknown-stream", help="take streams whose pictures this package cannot know")
+    ] = False,
+) -> None:
+    """Check other people's records and add them, all or none; exit code 1 with the reasons if refused."""
+    from benchmark import submission
+
+    sys.exit(submission.submit(submitted, results, allow_unknown_stream))
 
 
 @app.command()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.aggregation import COLUMNS as COLUMNS
+from benchmark.aggregation import frames as frames
 from benchmark.aggregation import overall as overall
 from benchmark.aggregation import table as table
-from benchmark.aggregation import tables as tables
 from benchmark.records import read_all, replace_file
 from benchmark.tables import escaped, markdown_table, one_line, percent, percent_interval, points, print_rows
 
@@ -57,17 +57,17 @@ nothing, so methods are ranked only among those on the same streams: first those
 """
 
 
-def write(results: Path, frames: tuple[pd.DataFrame, pd.DataFrame] | None = None) -> tuple[Path, Path]:
+def write(results: Path, made: tuple[pd.DataFrame, pd.DataFrame] | None = None) -> tuple[Path, Path]:
     """Make ``leaderboard.md`` and ``leaderboard.csv`` in ``results`` from its records; same records, same bytes.
 
     Args:
         results: the folder.
-        frames: what ``tables`` made of the records in it, if they have been read already.
+        made: what ``frames`` made of the records in it, if they have been read already.
 
     Raises:
         ValueError: if there are no records, or one cannot be read.
     """
-    frame, across = frames or tables(read_all(results))
+    frame, across = made or frames(read_all(results))
     markdown, csv = Path(results) / "leaderboard.md", Path(results) / "leaderboard.csv"
     replace_file(markdown, to_markdown(frame, across).encode())
     replace_file(csv, frame.to_csv(index=False, lineterminator="\n").encode())

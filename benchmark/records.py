@@ -136,12 +136,11 @@ def read_all(results: Path) -> list[Record]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without looking for garbage among objects that are all kept, now or later: it takes longer than making them."""
+    """Without looking for garbage among objects that are all kept: it takes longer than making them."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
-        gc.freeze()
     finally:
         if enabled:
             gc.enable()
