@@ -67,11 +67,9 @@ def _stream(record: Record, allow_unknown: bool) -> Iterator[str]:
     today = known.get(stream.name)
     if today is None or any(stream.options.get(key) != value for key, value in today["options"].items()):
         if not allow_unknown:
-            what = (
-                "the stream" if today is None else f"the stream with options other than {canonical(today['options'])}"
-            )
+            others = f" with other options than {canonical(today['options'])}" if today else ""
             yield (
-                f"{what} {stream.name!r} cannot be verified: pictures are known of {', '.join(known)}; "
+                f"stream {stream.name!r}{others} cannot be verified: pictures are known of {', '.join(known)}; "
                 "--allow-unknown-stream takes it all the same"
             )
         return

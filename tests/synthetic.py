@@ -22,7 +22,7 @@ def synthetic_records(
 ) -> list[Record]:
     """``count`` records: methods × ``streams`` × five seeds, each method about as good on all streams.
 
-    One in fifty diverged, one in twenty preserves strictly, half have constraints. As JSON one has about 8 KB a round.
+    One in fifty diverged, one in twenty preserves strictly, half have constraints. As JSON one has about 6 KB a round.
 
     Args:
         count: how many; methods are added until there are as many.
