@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark import luck, metrics, significance
 from benchmark.entries import Entry, entries
 from benchmark.record_view import ALPHA
+from benchmark.records import no_collection
 from benchmark.schema import Record
 
 if TYPE_CHECKING:
@@ -73,8 +74,9 @@ def overall(records: Sequence[Record]) -> pd.DataFrame:
 
 def frames(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """``table`` and ``overall`` in little more than the time of one."""
-    figures = list(_figures(records))
-    return _table(figures), _overall(figures)
+    with no_collection():
+        figures = list(_figures(records))
+        return _table(figures), _overall(figures)
 
 
 def _table(figures: Sequence[_Figures]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from benchmark.aggregation import COLUMNS as COLUMNS
 from benchmark.aggregation import frames as frames
 from benchmark.aggregation import overall as overall
 from benchmark.aggregation import table as table
-from benchmark.records import read_all, replace_file
+from benchmark.records import no_collection, read_all, replace_file
 from benchmark.tables import escaped, markdown_table, one_line, percent, percent_interval, points, print_rows
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def write(results: Path, made: tuple[pd.DataFrame, pd.DataFrame] | None = None) 
     Raises:
         ValueError: if there are no records, or one cannot be read.
     """
-    frame, across = made or frames(read_all(results))
+    with no_collection():
+        frame, across = made or frames(read_all(results))
     markdown, csv = Path(results) / "leaderboard.md", Path(results) / "leaderboard.csv"
     replace_file(markdown, to_markdown(frame, across).encode())
     replace_file(csv, frame.to_csv(index=False, lineterminator="\n").encode())

@@ -124,7 +124,7 @@ def read_all(results: Path) -> list[Record]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; make records with `python -m benchmark run`")
     found = []
-    with _no_collection():
+    with no_collection():
         for path in folder.glob("*/*.json"):
             record = read(path)
             run_id = record.run_id
@@ -135,8 +135,8 @@ def read_all(results: Path) -> list[Record]:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without looking for garbage among objects that are all kept: it takes longer than making them."""
+def no_collection() -> Iterator[None]:
+    """Without looking for garbage among thousands of records that are all kept: it takes longer than making them."""
     enabled = gc.isenabled()
     gc.disable()
     try:
