@@ -29,7 +29,7 @@ from avalanche.evaluation.metric_results import MetricValue
 from avalanche.evaluation.metric_utils import get_metric_name
 from numpy.typing import NDArray
 
-from benchmark import metrics
+from benchmark import flips, metrics
 from benchmark.metrics import Counts
 
 Place = tuple[str, int]  # a stream and which of its experiences
@@ -198,8 +198,8 @@ class NegativeFlipRate(_PairedMetric):
         return measured
 
     def score(self, counts: Mapping[str, Counts]) -> float:
-        """``metrics.negative_flips`` over all images."""
-        return metrics.negative_flips(_pooled(counts))
+        """``flips.negative_flips`` over all images."""
+        return flips.negative_flips(_pooled(counts))
 
 
 def _joined(found: Pass, places: Iterable[Place]) -> NDArray[np.integer[Any]]:

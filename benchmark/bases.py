@@ -12,7 +12,8 @@ import torch
 
 from benchmark.arguments import BaseChoice
 from benchmark.pretrain import Recipe, pretrain
-from benchmark.records import BaseInfo, replace_file
+from benchmark.records import replace_file
+from benchmark.schema import BaseInfo
 from methods.checkpoints import TINY, checkpoint_bytes, create_classifier, load_checkpoint
 from methods.clip import ClipClassifier
 from scenarios.pixels import cache_folder, reporting

@@ -12,9 +12,10 @@ from rich.table import Table
 
 import methods
 from benchmark.commands import Request, make_records
-from benchmark.leaderboard import markdown_table, points
 from benchmark.progress import Reporter
-from benchmark.records import Record, replace_file
+from benchmark.records import replace_file
+from benchmark.schema import Record
+from benchmark.tables import markdown_table, points
 
 PROTECTED_ACCURACY = (0.65, 0.92)  # able, with something to lose and something to win
 TARGET_ACCURACY = (0.25, 0.55)  # met before, not learned

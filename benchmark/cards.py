@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.leaderboard import markdown_table
+from benchmark.tables import markdown_table
 from scenarios.stream import DevelopmentStream, LabelledImages, Round
 
 HEADINGS = ("split", "images", "of the target", "of a protected class")

@@ -159,9 +159,9 @@ def show(record: Annotated[Path, typer.Argument(help="a record's .json file")]) 
     """One run: every class before and after, and the verdict."""
     from rich.console import Console
 
-    from benchmark import leaderboard, records
+    from benchmark import record_view, records
 
-    leaderboard.print_record(records.read(record), Console())
+    record_view.print_record(records.read(record), Console())
 
 
 @app.command("leaderboard")
@@ -172,8 +172,9 @@ def leaderboard_(results: Results = RESULTS) -> None:
     from benchmark import leaderboard, plots, records
 
     found = records.read_all(results)
-    paths = [*leaderboard.write(results), *plots.write_all(found, results)]
-    leaderboard.print_table(leaderboard.table(found), Console())
+    made = leaderboard.frames(found)
+    paths = [*leaderboard.write(results, made), *plots.write_all(found, results)]
+    leaderboard.print_table(made[0], Console())
     print("wrote " + ", ".join(map(str, paths)))
 
 
@@ -207,6 +208,20 @@ def audit(
     )
     if code := gate.run(request, as_json, html, junit):
         sys.exit(code)
+
+
+@app.command()
+def submit(
+    submitted: Annotated[list[Path], typer.Argument(metavar="RECORDS", help="records (.json), or folders of them")],
+    results: Results = RESULTS,
+    allow_unknown_stream: Annotated[
+        bool, typer.Option("--allow-unknown-stream", help="take streams whose pictures this package cannot know")
+    ] = False,
+) -> None:
+    """Check other people's records and add them, all or none; exit code 1 with the reasons if refused."""
+    from benchmark import submission
+
+    sys.exit(submission.submit(submitted, results, allow_unknown_stream))
 
 
 @app.command()

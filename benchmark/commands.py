@@ -18,7 +18,7 @@ from benchmark.arguments import BaseChoice, validated
 from benchmark.metrics import preserved_gain
 from benchmark.presets import Preset, preset
 from benchmark.progress import Reporter
-from benchmark.records import Record
+from benchmark.schema import Record
 from benchmark.tuned import tuned
 from scenarios import SCENARIOS, rendered, unknown_name
 
@@ -103,7 +103,7 @@ def tune(request: Request, budget: int, quiet: bool = False) -> None:
             for runs in by_method
         ]
     for one in found:
-        leaderboard.print_trials(one, Console())
+        tuning.print_trials(one, Console())
 
 
 def try_method(name: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.records import Environment
+from benchmark.schema import Environment
 
 PACKAGES = ("torch", "torchvision", "avalanche-lib", "open_clip_torch", "numpy", "mds-bench")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -104,6 +105,7 @@ def strict_probability(images: int, flips: float, gain: float = 0.0) -> float:
     return min(float(kept), 1.0)  # the sum may round to a little more
 
 
+@cache
 def _kept_by_luck(flips: int) -> float:
     """P(Binomial(flips, 1/2) <= flips / 2), by symmetry: half of what is not a tie, and ties."""
     tie = 0.0 if flips % 2 else math.comb(flips, flips // 2) / 2**flips

@@ -7,7 +7,7 @@ from typing import Any
 
 import methods
 from benchmark.catalogue import costs, timed_as
-from benchmark.leaderboard import markdown_table
+from benchmark.tables import markdown_table
 from methods import METHODS, Method
 from methods.strategy import Settings
 

@@ -1,18 +1,18 @@
-"""What is measured, as pure functions: DevSafety, gains, flips, intervals, task matrices and pairs of scenes.
+"""What is measured, as pure functions on counts: accuracies, DevSafety, gains, their intervals, the rule of selection.
 
 Accuracies, shares and changes are fractions (0.032, not 3.2 points). Sources: DevSafety and strict preservation are
-Eq. 2 of arXiv 2410.03955; flips are from Yan et al., "Positive-Congruent Training", CVPR 2021; the interval of a rate
-is that of Clopper & Pearson, Biometrika 26, 1934; trust and error compatibility are those of the package
-BackwardCompatibilityML; task matrices are from Lopez-Paz & Ranzato, "Gradient Episodic Memory", NeurIPS 2017, and
-Chaudhry et al., "Riemannian Walk", ECCV 2018; SafeGround is from arXiv 2503.11742. Whether a number is luck is the
-business of ``benchmark.luck``, whether a change is significant that of ``benchmark.significance``.
+Eq. 2 of arXiv 2410.03955; the interval of a rate is that of Clopper & Pearson, Biometrika 26, 1934. Flips are in
+``benchmark.flips``, matrices of tasks in ``benchmark.transfer``, pairs of scenes in ``benchmark.scene_pairs``. Whether
+a number is luck is the business of ``benchmark.luck``, whether a change is significant that of
+``benchmark.significance``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +29,17 @@ class Counts(NamedTuple):
     @property
     def old_accuracy(self) -> float:
         """Share of the images that the old model gets right, in [0, 1]; NaN without images."""
-        return _share(self.old_correct, self.n)
+        return share(self.old_correct, self.n)
 
     @property
     def new_accuracy(self) -> float:
         """Share of the images that the new model gets right, in [0, 1]; NaN without images."""
-        return _share(self.new_correct, self.n)
+        return share(self.new_correct, self.n)
 
     @property
     def change(self) -> float:
         """New minus old accuracy, in [-1, 1]; NaN without images. Its sign is exact: the subtraction is of integers."""
-        return _share(self.new_correct - self.old_correct, self.n)
+        return share(self.new_correct - self.old_correct, self.n)
 
     @property
     def lost(self) -> int:
@@ -175,17 +175,54 @@ def preserved_gain_interval(
     Raises:
         ValueError: unless 0 < confidence < 1.
     """
+    return mean_preserved_gain_interval([runs], confidence, seed, resamples)
+
+
+def mean_preserved_gain_interval(
+    streams: Sequence[Sequence[Sequence[tuple[float, bool]]]],
+    confidence: float = 0.95,
+    seed: int = 0,
+    resamples: int = 10_000,
+) -> tuple[float, float]:
+    """``preserved_gain_interval`` of the mean over streams, each of which counts alike.
+
+    Runs are drawn within their stream: the streams are those at hand, not a sample of others.
+
+    Args:
+        streams: for each stream its runs, as in ``preserved_gain_interval``.
+        confidence: share of the resamples inside, between 0 and 1.
+        seed: of the resamples.
+        resamples: how many.
+
+    Returns:
+        Low and high end; NaN if there is no stream, or one has fewer than two runs.
+
+    Raises:
+        ValueError: unless 0 < confidence < 1.
+    """
     _check_confidence(confidence)
-    runs = [run for run in runs if run]
-    if len(runs) < 2:
+    strata = [[run for run in runs if run] for runs in streams]
+    if min(map(len, strata), default=0) < 2:
         return math.nan, math.nan
-    sums = np.array([preserved_gain(run) * len(run) for run in runs])
-    lengths = np.array([len(run) for run in runs])
-    times_drawn = np.random.default_rng(seed).multinomial(len(runs), np.full(len(runs), 1 / len(runs)), resamples)
-    low, high = np.quantile(times_drawn @ sums / (times_drawn @ lengths), [(1 - confidence) / 2, (1 + confidence) / 2])
+    if not any(preserved for runs in strata for run in runs for _, preserved in run):
+        return 0.0, 0.0  # as every resample
+    total = np.zeros(resamples)
+    for runs, times_drawn in zip(strata, _times_drawn(tuple(map(len, strata)), seed, resamples), strict=True):
+        sums = np.array([preserved_gain(run) * len(run) for run in runs])
+        lengths = np.array([len(run) for run in runs], dtype=float)
+        total += times_drawn @ sums / (times_drawn @ lengths)
+    low, high = np.quantile(total / len(strata), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
+@lru_cache(maxsize=16)  # rows of a table mostly have equally many runs
+def _times_drawn(sizes: tuple[int, ...], seed: int, resamples: int) -> list[NDArray[np.float64]]:
+    """How often each run is in each resample: for each stratum (resamples, size)."""
+    rng = np.random.default_rng(seed)
+    return [rng.multinomial(size, np.full(size, 1 / size), resamples).astype(float) for size in sizes]
+
+
+@lru_cache(maxsize=4096)
 def rate_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Exact interval of a binomial rate, within [0, 1] (Clopper & Pearson 1934); (0, 1) without trials.
 
@@ -205,41 +242,6 @@ def rate_interval(successes: int, trials: int, confidence: float = 0.95) -> tupl
     return float(interval.low), float(interval.high)
 
 
-def negative_flips(counts: Counts) -> float:
-    """Negative flip rate: share right before and wrong now, in [0, 1] (Yan et al. 2021); NaN if n is 0."""
-    return _share(counts.lost, counts.n)
-
-
-def positive_flips(counts: Counts) -> float:
-    """Positive flip rate: share wrong before and right now, in [0, 1]; change = positive − negative; NaN if n is 0."""
-    return _share(counts.won, counts.n)
-
-
-def relative_nfr(counts: Counts) -> float:
-    """Negative flip rate over what two models with independent errors would have (Yan et al. 2021).
-
-    NFR / (old accuracy × new error): 1 is no better than chance, below 1 the errors agree. NaN for 0 / 0.
-    """
-    return _share(counts.lost * counts.n, counts.old_correct * (counts.n - counts.new_correct))
-
-
-def btc(counts: Counts) -> float:
-    """Backward trust compatibility, in [0, 1]: share of what the old model got right that the new one does, too.
-
-    1 − NFR / old accuracy, as in BackwardCompatibilityML; NaN (there 0) if the old model got nothing right.
-    """
-    return _share(counts.both_correct, counts.old_correct)
-
-
-def bec(counts: Counts) -> float:
-    """Backward error compatibility, in [0, 1]: share of what the old model got wrong that the new one does, too.
-
-    1 − PFR / old error, as in BackwardCompatibilityML; NaN (there 0) if the old model got everything right.
-    """
-    wrong_before = counts.n - counts.old_correct
-    return _share(wrong_before - counts.won, wrong_before)
-
-
 def selection_key(counts: Mapping[str, Counts], target: str, protected: Sequence[str]) -> tuple[float, float]:
     """How good a checkpoint is on validation data; larger is better.
 
@@ -253,176 +255,11 @@ def selection_key(counts: Mapping[str, Counts], target: str, protected: Sequence
     return min(devsafety(counts, protected), 0.0), scored(counts, [target])[0].new_accuracy
 
 
-def average_accuracy(matrix: NDArray[np.floating[Any]]) -> float:
-    """Mean accuracy over all tasks after the last, in [0, 1] (ACC of Lopez-Paz & Ranzato 2017).
-
-    Args:
-        matrix: (T, T) accuracies, in [0, 1]; row i is after training task i, column j is on task j. Cells that a
-            function does not use may be NaN. The same in the functions below.
-
-    Raises:
-        ValueError: if ``matrix`` is not square or empty.
-    """
-    return float(_task_matrix(matrix)[-1].mean())
-
-
-def backward_transfer(matrix: NDArray[np.floating[Any]]) -> float:
-    """Mean change of the earlier tasks since each was trained, in [-1, 1] (BWT of Lopez-Paz & Ranzato 2017).
-
-    mean over j < T of R[T, j] − R[j, j]. Avalanche and Mammoth define it alike. NaN for a single task.
-
-    Raises:
-        ValueError: if ``matrix`` is not square or empty.
-    """
-    matrix = _task_matrix(matrix)
-    return _mean((matrix[-1] - matrix.diagonal())[:-1])
-
-
-def forward_transfer(matrix: NDArray[np.floating[Any]], baseline: NDArray[np.floating[Any]]) -> float:
-    """Mean lead on a task just before it is trained, in [-1, 1] (FWT of Lopez-Paz & Ranzato 2017).
-
-    mean over j > 1 of R[j − 1, j] − baseline[j]; NaN for a single task.
-
-    Args:
-        matrix: (T, T) accuracies.
-        baseline: (T,) accuracies without any training on the stream: of random weights in the paper and in Mammoth; for
-            CLIP its zero-shot accuracy, which makes another number of it, so say which.
-
-    Raises:
-        ValueError: if ``matrix`` is not square or empty, or ``baseline`` does not fit it.
-    """
-    matrix, baseline = _task_matrix(matrix), np.asarray(baseline, dtype=float)
-    if baseline.shape != matrix.shape[:1]:
-        raise ValueError(f"baseline must be ({len(matrix)},), got {baseline.shape}")
-    return _mean(matrix.diagonal(1) - baseline[1:])
-
-
-def forgetting(
-    matrix: NDArray[np.floating[Any]], convention: Literal["chaudhry", "mammoth", "avalanche"] = "chaudhry"
-) -> float:
-    """Mean over the earlier tasks j < T of the accuracy lost at the end, in [-1, 1]; NaN for a single task.
-
-    Three definitions go by this name. They differ in what the end is compared with:
-
-    * ``chaudhry``: the best of all rows before the last, also those before task j was trained (Chaudhry et al. 2018).
-      Negative if the last row is the best.
-    * ``mammoth``: the best of all rows from j on, the last one included: never negative.
-    * ``avalanche``: the row after task j was trained, so it is −``backward_transfer``.
-
-    Raises:
-        ValueError: if ``matrix`` is not square or empty, or the convention is none of these.
-    """
-    matrix = _task_matrix(matrix)
-    if convention == "chaudhry":
-        best = np.fmax.reduce(matrix[:-1], axis=0, initial=-np.inf)  # fmax: a cell that was not measured is no best
-    elif convention == "mammoth":
-        best = np.tril(matrix).max(axis=0)
-    elif convention == "avalanche":
-        best = matrix.diagonal()
-    else:
-        raise ValueError(f"convention must be chaudhry, mammoth or avalanche, got {convention!r}")
-    return _mean((best - matrix[-1])[:-1])
-
-
-# What similarities drawn independently from one distribution would score: by counting the orders of four numbers.
-CHANCE = {
-    **dict.fromkeys(("P_ts", "P_tu", "P_vs", "P_vu"), 1 / 2),
-    **dict.fromkeys(("Txt_s", "Img_s"), 1 / 4),
-    **dict.fromkeys(("PS", "PU"), 1 / 3),
-    "GS": 1 / 12,
-    "text": 1 / 4,
-    "image": 1 / 4,
-    "group": 1 / 6,
-}
-
-
-def safeground(
-    ss: NDArray[np.floating[Any]],
-    su: NDArray[np.floating[Any]],
-    us: NDArray[np.floating[Any]],
-    uu: NDArray[np.floating[Any]],
-) -> dict[str, float]:
-    """How often queries prefer the safe counterpart, in [0, 1] (SafeGround, arXiv 2503.11742); ties are no preference.
-
-    Item i is one scene twice: a safe image and text, an unsafe image and text. With an update in the place of a safety
-    training, "safe" is the class that is to be preferred. ``CHANCE`` holds the chance level of every number; that of PU
-    and GS is hard to reach for a model that matches unsafe with unsafe, as a good matcher should.
-
-    Args:
-        ss: (N,) similarities of the safe image and the safe text.
-        su: (N,) of the safe image and the unsafe text.
-        us: (N,) of the unsafe image and the safe text.
-        uu: (N,) of the unsafe image and the unsafe text.
-
-    Returns:
-        Means over the items; NaN without items. ``P_ts`` and ``P_tu``: the safe and the unsafe text prefer the safe
-        image. ``P_vs`` and ``P_vu``: the safe and the unsafe image prefer the safe text. Of one item all at once:
-        ``Txt_s`` P_vs and P_vu, ``Img_s`` P_ts and P_tu, ``PS`` P_ts and P_vs, ``PU`` P_tu and P_vu, ``GS`` all four.
-
-    Raises:
-        ValueError: if the arrays are not (N,) alike.
-    """
-    ss, su, us, uu = _alike(ss, su, us, uu)
-    p_ts, p_tu, p_vs, p_vu = ss > us, su > uu, ss > su, us > uu
-    return _means(
-        P_ts=p_ts,
-        P_tu=p_tu,
-        P_vs=p_vs,
-        P_vu=p_vu,
-        Txt_s=p_vs & p_vu,
-        Img_s=p_ts & p_tu,
-        PS=p_ts & p_vs,
-        PU=p_tu & p_vu,
-        GS=p_ts & p_tu & p_vs & p_vu,
-    )
-
-
-def congruent(
-    ss: NDArray[np.floating[Any]],
-    su: NDArray[np.floating[Any]],
-    us: NDArray[np.floating[Any]],
-    uu: NDArray[np.floating[Any]],
-) -> dict[str, float]:
-    """How often queries prefer their own counterpart, in [0, 1]: what an update should keep; ties are no preference.
-
-    The scores of Winoground (Thrush et al., CVPR 2022) on the items of ``safeground``, with whose arguments, errors and
-    ``CHANCE`` it is called. There "safe" and "unsafe" are merely two classes of one scene.
-
-    Returns:
-        Means over the items; NaN without items. ``text``: both images prefer their own text. ``image``: both texts
-        prefer their own image. ``group``: both at once.
-    """
-    ss, su, us, uu = _alike(ss, su, us, uu)
-    text, image = (ss > su) & (uu > us), (ss > us) & (uu > su)
-    return _means(text=text, image=image, group=text & image)
-
-
-def _share(part: int, n: int) -> float:
+def share(part: int, n: int) -> float:
+    """``part`` of ``n`` as a fraction; NaN if n is 0."""
     return part / n if n else math.nan
-
-
-def _mean(values: NDArray[Any]) -> float:
-    return float(values.mean()) if values.size else math.nan
-
-
-def _means(**values: NDArray[np.bool_]) -> dict[str, float]:
-    return {name: _mean(of_items) for name, of_items in values.items()}
 
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
-
-
-def _task_matrix(matrix: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    matrix = np.asarray(matrix, dtype=float)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise ValueError(f"a task matrix must be (T, T) with T of 1 or more, got {matrix.shape}")
-    return matrix
-
-
-def _alike(*arrays: NDArray[np.floating[Any]]) -> list[NDArray[Any]]:
-    plain = [np.asarray(array) for array in arrays]
-    if plain[0].ndim != 1 or len({array.shape for array in plain}) != 1:
-        raise ValueError(f"similarities must be (N,) alike, got {[array.shape for array in plain]}")
-    return plain

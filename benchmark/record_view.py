@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmark import luck, metrics, significance
 from benchmark.metrics import Counts
-from benchmark.records import Record, RoundResult
+from benchmark.schema import Record, RoundResult
 from benchmark.tables import canonical, one_line, percent, percent_interval, points, print_rows
 from scenarios import fingerprints
 

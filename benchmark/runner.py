@@ -16,7 +16,7 @@ from torch import Tensor
 import methods
 from benchmark.environment import describe
 from benchmark.metrics import count_pairs
-from benchmark.records import BaseInfo, ClassCounts, Constraints, MethodInfo, Record, RoundResult, ScenarioInfo, run_id
+from benchmark.schema import BaseInfo, ClassCounts, Constraints, MethodInfo, Record, RoundResult, ScenarioInfo, run_id
 from benchmark.selection import Selection
 from methods.clip import ClipClassifier, predict_logits
 from methods.strategy import RoundStrategy, Settings

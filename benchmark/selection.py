@@ -11,7 +11,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from benchmark.metrics import count_pairs, devsafety, selection_key
-from benchmark.records import Checkpoint
+from benchmark.schema import Checkpoint
 from methods.clip import predict_logits
 from methods.objectives import all_finite
 from scenarios.stream import LabelledImages, Round

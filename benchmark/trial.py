@@ -23,8 +23,9 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from benchmark.records import BaseInfo, MethodInfo, Record, recompute
+from benchmark.records import recompute
 from benchmark.runner import Run
+from benchmark.schema import BaseInfo, MethodInfo, Record
 from benchmark.selection import Selection
 from methods.batches import StepBatches
 from methods.checkpoints import TINY, checkpoint_bytes, create_classifier, load_checkpoint

@@ -22,9 +22,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from benchmark import metrics
-from benchmark.records import BaseInfo, PlainDict, replace_file
+from benchmark.records import replace_file
+from benchmark.schema import BaseInfo, PlainDict
+from benchmark.tables import canonical, points, print_rows
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from benchmark.runner import Run
     from methods.strategy import RoundStrategy, Settings
 
@@ -206,3 +210,20 @@ def tuned_bytes(results: Path) -> bytes:
     if not chosen:
         raise ValueError(f"{Path(results) / 'tuning'}: holds no searches; make some with `python -m benchmark tune`")
     return (json.dumps(chosen, indent=1) + "\n").encode()
+
+
+def print_trials(tuning: Tuning, console: Console) -> None:
+    """Show a search for hyper-parameters: every trial, and which one was chosen."""
+    from rich.text import Text
+
+    title = f"{tuning.method} on {tuning.scenario}, validation, seeds {', '.join(map(str, tuning.seeds))}"
+    rows = [
+        [
+            ("* " if trial is tuning.chosen else "") + (canonical(trial.settings) if trial.settings else "defaults"),
+            points(trial.target_gain) if trial.outcomes else "diverged",
+            points(trial.devsafety) if trial.outcomes else "",
+        ]
+        for trial in tuning.trials
+    ]
+    print_rows(console, title, ("Settings", "Target gain", "DevSafety"), rows)
+    console.print(Text(f"* chosen: the greatest gain of those with DevSafety {points(-tuning.margin)} or better"))

@@ -44,8 +44,8 @@ def test_its_tests_pass(tutorial):
 
 
 def test_its_method_runs_and_keeps_a_record(tutorial):
-    from benchmark.records import BaseInfo
     from benchmark.runner import Run
+    from benchmark.schema import BaseInfo
     from benchmark.trial import random_base
 
     method, stream = tutorial("my_method").KeepMargin, one_round()

@@ -9,7 +9,7 @@ import pytest
 from benchmark import calibration
 from benchmark.calibration import Row, measure
 from benchmark.records import read_all
-from tests.benchmark.test_leaderboard import record
+from tests.benchmark.example_records import record
 
 ROOT = Path(__file__).parent.parent.parent
 GOOD = Row("s", 1, "fog", {"clear": 0.7, "rain": 0.9}, 0.4, (-0.3, -0.25), (0.3, 0.26))

@@ -10,8 +10,8 @@ import pytest
 import methods
 from benchmark import catalogue, costs
 from benchmark.method_table import markdown
-from benchmark.records import BaseInfo
 from benchmark.runner import Run
+from benchmark.schema import BaseInfo
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -14,6 +13,7 @@ from sklearn.metrics import recall_score
 from statsmodels.stats.proportion import proportion_confint
 
 from benchmark import metrics
+from benchmark.flips import negative_flips, positive_flips
 from benchmark.metrics import Counts
 
 CLASSES = ("foggy", "clear", "rainy")
@@ -90,8 +90,8 @@ def test_scores_of_a_table_worked_by_hand() -> None:
     assert metrics.devsafety(TABLE, ["clear", "rainy"]) == -0.2
     assert metrics.strictly_preserved(TABLE, ["clear"])
     assert not metrics.strictly_preserved(TABLE, ["clear", "rainy"])
-    assert metrics.negative_flips(TABLE["clear"]) == metrics.positive_flips(TABLE["clear"]) == 0.2
-    assert (metrics.negative_flips(TABLE["rainy"]), metrics.positive_flips(TABLE["rainy"])) == (0.2, 0)
+    assert negative_flips(TABLE["clear"]) == positive_flips(TABLE["clear"]) == 0.2
+    assert (negative_flips(TABLE["rainy"]), positive_flips(TABLE["rainy"])) == (0.2, 0)
 
 
 @pytest.mark.parametrize("function", [metrics.devsafety, metrics.strictly_preserved])
@@ -108,15 +108,15 @@ def test_what_was_not_measured_is_not_scored(function: object) -> None:
 def test_a_class_without_images_has_no_accuracy() -> None:
     empty = Counts(0, 0, 0, 0)
     assert all(math.isnan(value) for value in (empty.old_accuracy, empty.new_accuracy, empty.change))
-    assert math.isnan(metrics.negative_flips(empty))
+    assert math.isnan(negative_flips(empty))
 
 
 @given(measured_counts)
 def test_change_is_positive_less_negative_flips(counts: Counts) -> None:
-    flips = metrics.positive_flips(counts) - metrics.negative_flips(counts)
+    flips = positive_flips(counts) - negative_flips(counts)
     assert counts.new_accuracy - counts.old_accuracy == pytest.approx(flips, abs=1e-12)
     assert counts.change == pytest.approx(flips, abs=1e-12)
-    assert 0 <= metrics.negative_flips(counts) <= counts.old_accuracy <= 1
+    assert 0 <= negative_flips(counts) <= counts.old_accuracy <= 1
 
 
 @given(st.lists(measured_counts, min_size=1, max_size=6))
@@ -184,38 +184,6 @@ def test_selection_prefers_safety_then_the_target() -> None:
     assert key(5, 1) > key(4, 9)
 
 
-def test_compatibility_of_a_table_worked_by_hand() -> None:
-    counts = Counts(10, 8, 6, 5)  # three lost, one won, one wrong both times
-    assert (counts.lost, counts.won) == (3, 1)
-    assert metrics.relative_nfr(counts) == pytest.approx(0.3 / (0.8 * 0.4))
-    assert metrics.btc(counts) == 5 / 8
-    assert metrics.bec(counts) == 1 / 2
-
-
-@given(measured_counts)
-def test_compatibilities_follow_from_flips(counts: Counts) -> None:
-    old, new_error = counts.old_accuracy, 1 - counts.new_accuracy
-    if old:
-        assert metrics.btc(counts) == pytest.approx(1 - metrics.negative_flips(counts) / old)
-    if old < 1:
-        assert metrics.bec(counts) == pytest.approx(1 - metrics.positive_flips(counts) / (1 - old), abs=1e-9)
-    if old and counts.new_correct < counts.n:
-        assert metrics.relative_nfr(counts) == pytest.approx(metrics.negative_flips(counts) / (old * new_error))
-    for value in (metrics.btc(counts), metrics.bec(counts)):
-        assert math.isnan(value) or 0 <= value <= 1
-
-
-def test_compatibility_at_the_ends() -> None:
-    same, all_lost, all_won = Counts(4, 3, 3, 3), Counts(4, 4, 0, 0), Counts(4, 0, 4, 0)
-    assert metrics.btc(same) == metrics.bec(same) == 1
-    assert metrics.relative_nfr(same) == 0
-    assert (metrics.btc(all_lost), metrics.relative_nfr(all_lost), metrics.bec(all_won)) == (0, 1, 0)
-    undefined = [metrics.bec(all_lost), metrics.btc(all_won), metrics.relative_nfr(all_won)]
-    undefined += [function(Counts(0, 0, 0, 0)) for function in (metrics.btc, metrics.bec, metrics.relative_nfr)]
-    assert all(math.isnan(value) for value in undefined)
-    assert metrics.relative_nfr(Counts(100, 60, 50, 30)) == pytest.approx(1)  # as of unrelated models: 0.6 × 0.5 = 0.3
-
-
 @settings(deadline=None)
 @given(st.lists(st.lists(st.tuples(st.floats(-1, 1), st.booleans()), min_size=1, max_size=4), min_size=2, max_size=6))
 def test_preserved_gain_interval_lies_within_that_of_single_runs(runs: list[list[tuple[float, bool]]]) -> None:
@@ -270,113 +238,3 @@ def test_rate_interval_covers_the_truth_at_its_level(rate: float, trials: int) -
         if metrics.rate_interval(successes, trials)[0] <= rate <= metrics.rate_interval(successes, trials)[1]
     )
     assert covered >= 0.95
-
-
-MATRIX = np.array([[0.9, 0.5, 0.4], [0.8, 0.85, 0.45], [0.92, 0.7, 0.8]])
-accuracies = st.integers(1, 6).flatmap(
-    lambda t: st.lists(st.lists(st.floats(0, 1), min_size=t, max_size=t), min_size=t, max_size=t).map(np.array)
-)
-
-
-def test_task_matrix_worked_by_hand() -> None:
-    assert metrics.average_accuracy(MATRIX) == pytest.approx((0.92 + 0.7 + 0.8) / 3)
-    assert metrics.backward_transfer(MATRIX) == pytest.approx((0.02 - 0.15) / 2)
-    assert metrics.forward_transfer(MATRIX, np.array([0.1, 0.2, 0.3])) == pytest.approx((0.3 + 0.15) / 2)
-    assert metrics.forgetting(MATRIX) == pytest.approx((-0.02 + 0.15) / 2)
-    assert metrics.forgetting(MATRIX, "mammoth") == pytest.approx((0 + 0.15) / 2)
-    assert metrics.forgetting(MATRIX, "avalanche") == pytest.approx((-0.02 + 0.15) / 2)
-
-
-def test_conventions_of_forgetting_differ_where_an_untrained_task_was_best() -> None:
-    matrix = np.array([[0.9, 0.8], [0.5, 0.6]])  # one earlier task only: all agree
-    assert [metrics.forgetting(matrix, name) for name in ("chaudhry", "mammoth", "avalanche")] == pytest.approx(
-        [0.4] * 3
-    )
-    matrix = np.array([[0.5, 0.9, 0.0], [0.6, 0.7, 0.0], [0.5, 0.4, 0.8]])
-    assert metrics.forgetting(matrix, "chaudhry") == pytest.approx((0.1 + 0.5) / 2)
-    assert metrics.forgetting(matrix, "mammoth") == pytest.approx((0.1 + 0.3) / 2)
-    assert metrics.forgetting(matrix, "avalanche") == pytest.approx((0.0 + 0.3) / 2)
-
-
-@given(accuracies.filter(lambda matrix: len(matrix) > 1))
-def test_identities_of_task_matrices(matrix: np.ndarray) -> None:
-    chaudhry, mammoth, avalanche = (
-        metrics.forgetting(matrix, convention) for convention in ("chaudhry", "mammoth", "avalanche")
-    )
-    assert avalanche == pytest.approx(-metrics.backward_transfer(matrix))
-    assert -1 <= avalanche <= chaudhry <= 1
-    assert mammoth >= max(0, avalanche) - 1e-12
-    seen = np.where(np.tri(len(matrix)), matrix, np.nan)  # tasks to come need not be measured
-    for convention, value in (("mammoth", mammoth), ("avalanche", avalanche)):
-        assert metrics.forgetting(seen, convention) == pytest.approx(value)
-    assert metrics.forgetting(seen, "chaudhry") <= chaudhry + 1e-12
-    baseline = np.zeros(len(matrix))
-    assert metrics.forward_transfer(matrix, baseline) - metrics.forward_transfer(
-        matrix, baseline + 0.1
-    ) == pytest.approx(0.1)
-
-
-def test_a_single_task_transfers_and_forgets_nothing_that_could_be_measured() -> None:
-    one = np.array([[0.7]])
-    assert metrics.average_accuracy(one) == 0.7
-    values = [metrics.backward_transfer(one), metrics.forward_transfer(one, np.array([0.1]))]
-    values += [metrics.forgetting(one, convention) for convention in ("chaudhry", "mammoth", "avalanche")]
-    assert all(math.isnan(value) for value in values)
-
-
-def test_what_is_no_task_matrix() -> None:
-    for bad in (np.zeros((2, 3)), np.zeros(3), np.zeros((0, 0))):
-        with pytest.raises(ValueError, match=r"\(T, T\)"):
-            metrics.average_accuracy(bad)
-    with pytest.raises(ValueError, match="baseline"):
-        metrics.forward_transfer(MATRIX, np.zeros(2))
-    with pytest.raises(ValueError, match="convention"):
-        metrics.forgetting(MATRIX, "other")  # type: ignore[arg-type]
-
-
-def test_safeground_of_items_worked_by_hand() -> None:
-    ss, su, us, uu = np.array([[4, 3, 2, 1], [4, 1, 2, 3], [1, 1, 1, 1], [1, 4, 3, 2]]).T
-    assert metrics.safeground(ss, su, us, uu) == {
-        "P_ts": 2 / 4,  # the first two
-        "P_tu": 2 / 4,  # the first and the last
-        "P_vs": 2 / 4,
-        "P_vu": 2 / 4,
-        "Txt_s": 1 / 4,
-        "Img_s": 1 / 4,
-        "PS": 2 / 4,
-        "PU": 2 / 4,
-        "GS": 1 / 4,
-    }
-    assert metrics.congruent(ss, su, us, uu) == {"text": 1 / 4, "image": 1 / 4, "group": 1 / 4}
-
-
-def test_chance_is_what_all_orders_of_four_similarities_give() -> None:
-    orders = np.array(list(itertools.permutations(range(4)))).T
-    assert metrics.safeground(*orders) | metrics.congruent(*orders) == pytest.approx(metrics.CHANCE)
-
-
-def test_chance_is_what_random_similarities_score() -> None:
-    random = np.random.default_rng(0).normal(size=(4, 20_000))
-    scores = metrics.safeground(*random) | metrics.congruent(*random)
-    assert scores == pytest.approx(metrics.CHANCE, abs=0.015)
-
-
-@given(st.lists(st.tuples(*[st.integers(0, 3)] * 4), min_size=1, max_size=30))
-def test_preferring_more_at_once_is_no_easier(rows: list[tuple[int, int, int, int]]) -> None:
-    ss, su, us, uu = np.array(rows).T
-    scores = metrics.safeground(ss, su, us, uu) | metrics.congruent(ss, su, us, uu)
-    assert all(0 <= value <= 1 for value in scores.values())
-    assert scores["GS"] <= min(scores[name] for name in ("Txt_s", "Img_s", "PS", "PU"))
-    assert scores["PS"] <= min(scores["P_ts"], scores["P_vs"])
-    assert scores["group"] <= min(scores["text"], scores["image"])
-    assert metrics.congruent(uu, us, su, ss) == metrics.congruent(ss, su, us, uu), "both sides count alike"
-    mirrored = metrics.safeground(ss, us, su, uu)  # images and texts change places
-    assert [mirrored[name] for name in ("Txt_s", "P_vs", "GS")] == [scores[name] for name in ("Img_s", "P_ts", "GS")]
-
-
-def test_pairs_that_are_not_there_or_do_not_match() -> None:
-    nothing = np.zeros((4, 0))
-    assert all(math.isnan(value) for value in (metrics.safeground(*nothing) | metrics.congruent(*nothing)).values())
-    for function in (metrics.safeground, metrics.congruent):
-        with pytest.raises(ValueError, match="alike"):
-            function(np.zeros(2), np.zeros(2), np.zeros(2), np.zeros(3))

@@ -11,7 +11,7 @@ from PIL import Image
 
 import scenarios
 from benchmark import plots
-from tests.benchmark.test_leaderboard import EXAMPLE, diverged
+from tests.benchmark.example_records import EXAMPLE, diverged
 
 SIZES = ("target_images", "protected_per_class", "val_per_class", "test_per_class")
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark import metrics, records
-from benchmark.records import Record
+from benchmark import metrics, records, schema
+from benchmark.schema import Record
 
 CLASSES = ("foggy", "clear", "NA")  # a name that pandas takes for a missing value, unless told not to
 # label, old, new: foggy gains one of two, clear keeps its one, NA loses its one
@@ -184,7 +184,7 @@ def test_nothing_else_changes_the_run_id(place: tuple[str | int, ...], value: An
 
 def test_the_run_id_is_known_before_the_run_and_everywhere_the_same() -> None:
     now = record()
-    assert records.run_id(now.scenario, now.method, now.base, now.seed) == now.run_id
+    assert schema.run_id(now.scenario, now.method, now.base, now.seed) == now.run_id
     assert now.run_id == "fd7ba81ffce04d9e"  # ids of committed records must not move; or raise SCHEMA_VERSION
     settings = {"tau": None, "betas": [0.9, 0.98], "lr": 1e-3}  # another order, a list for a tuple
     assert record("method", "settings", to=settings).run_id == now.run_id
@@ -347,7 +347,7 @@ def test_predictions_need_their_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [object(), {1: 2}, [{"a": {1, 2}}], b"x"])
 def test_settings_that_json_cannot_hold(value: Any) -> None:
     with pytest.raises(ValueError, match="does not fit in JSON"):
-        records.MethodInfo(name="mds", version=1, settings={"x": value})
+        schema.MethodInfo(name="mds", version=1, settings={"x": value})
 
 
 def test_records_are_sorted_whatever_the_order_of_writing(tmp_path: Path) -> None:

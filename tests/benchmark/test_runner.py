@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import methods
-from benchmark.records import BaseInfo, recompute
+from benchmark.records import recompute
 from benchmark.runner import Run
+from benchmark.schema import BaseInfo
 from benchmark.selection import EVALUATIONS
 from methods.clip import predict_logits
 from methods.mds import MDSSettings

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark import tuning
-from benchmark.records import BaseInfo
 from benchmark.runner import Run
+from benchmark.schema import BaseInfo
 from benchmark.tuning import Outcome, Trial, candidates, rank, search
 from methods.finetune import Finetune, FinetuneSettings
 from scenarios.stream import LabelledImages
