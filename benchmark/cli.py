@@ -166,14 +166,15 @@ def show(record: Annotated[Path, typer.Argument(help="a record's .json file")]) 
 
 @app.command("leaderboard")
 def leaderboard_(results: Results = RESULTS) -> None:
-    """Write leaderboard.md, leaderboard.csv and plots from the records alone."""
+    """Write leaderboard.md, leaderboard.csv, plots and index.html from the records alone."""
     from rich.console import Console
 
-    from benchmark import leaderboard, plots, records
+    from benchmark import leaderboard, plots, records, report
 
     found = records.read_all(results)
-    paths = [*leaderboard.write(results), *plots.write_all(found, results)]
-    leaderboard.print_table(leaderboard.table(found), Console())
+    frame = leaderboard.table(found)
+    paths = [*leaderboard.write(results), *plots.write_all(found, results), *report.write(found, results, frame)]
+    leaderboard.print_table(frame, Console())
     print("wrote " + ", ".join(map(str, paths)))
 
 

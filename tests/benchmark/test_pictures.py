@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import scenarios
-from benchmark import plots
+from benchmark import plots, sheets
 from tests.benchmark.test_leaderboard import EXAMPLE, diverged
 
 SIZES = ("target_images", "protected_per_class", "val_per_class", "test_per_class")
@@ -48,7 +48,7 @@ def test_a_plugin_gives_its_family_to_what_it_acts_on():
 
 def test_a_contact_sheet_shows_the_test_images_of_each_class(tmp_path, toy_stream):
     path = tmp_path / "deep" / "sheet.png"
-    plots.contact_sheet(toy_stream, path, columns=3)
+    sheets.contact_sheet(toy_stream, path, columns=3)
     pixels = np.asarray(Image.open(path))
     assert pixels.shape == (6 * 68, 110 + 3 * 68, 3)
     test = toy_stream.data[0].test
@@ -57,8 +57,8 @@ def test_a_contact_sheet_shows_the_test_images_of_each_class(tmp_path, toy_strea
 
 
 def test_many_classes_get_one_picture_each(tmp_path, toy_stream, monkeypatch):
-    monkeypatch.setattr(plots, "MOST_ROWS", 5)
-    plots.contact_sheet(toy_stream, tmp_path / "grid.png", columns=2)
+    monkeypatch.setattr(sheets, "MOST_ROWS", 5)
+    sheets.contact_sheet(toy_stream, tmp_path / "grid.png", columns=2)
     pixels = np.asarray(Image.open(tmp_path / "grid.png").convert("RGB"))
     assert pixels.shape == (2 * 78, 4 * 96, 3)  # six classes, four a row
     test = toy_stream.data[0].test
@@ -68,7 +68,7 @@ def test_many_classes_get_one_picture_each(tmp_path, toy_stream, monkeypatch):
 
 def test_pairs_stand_above_each_other(tmp_path):
     made = scenarios.build("driving-foggy", **dict.fromkeys(SIZES, 1)).counterfactuals("clear", "foggy", count=3)
-    plots.pair_sheet(made, tmp_path / "pairs.png")
+    sheets.pair_sheet(made, tmp_path / "pairs.png")
     pixels = np.asarray(Image.open(tmp_path / "pairs.png"))
     assert pixels.shape == (2 * 68, 110 + 3 * 68, 3)
     assert (pixels[68:132, 110:174] == made.images_b[0].permute(1, 2, 0).numpy()).all()
