@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
@@ -69,7 +70,8 @@ def style() -> Iterator[None]:
     import matplotlib as mpl
     import seaborn as sns
 
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing|Tight layout")  # readers have more fonts; svg() trims
         sns.set_theme(style="whitegrid", context="paper", palette="colorblind")
         ink = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
         paper = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_NAMES = 48  # of more groups, only those are named that none beats in both, and reference rows
+MOST_DOTS = 2000  # more are one image in the file
 TICKS = (-100, -50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50, 100)
 
 
@@ -40,7 +41,7 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
 
     figure, axes = plt.subplots(figsize=(7, max(4.0, 0.2 * len(named))))
     for name, dots in frame.groupby("family", sort=False):
-        axes.scatter(dots[SAFETY], dots[GAIN], s=30, alpha=0.75, **look(str(name)))
+        axes.scatter(dots[SAFETY], dots[GAIN], s=30, alpha=0.75, rasterized=len(frame) > MOST_DOTS, **look(str(name)))
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_xscale("symlog", linthresh=5)  # a method that forgets all must not squeeze the others together
     low, high = axes.get_xlim()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from benchmark.report.reproduce import command
 from benchmark.tables import canonical, percent
 from methods import METHODS
 
-MOST_LINES = 20_000  # class lines of all runs together, some 2 MB: more would make the page slow to open
+MOST_LINES = 30_000  # of all run pages together, some 3 MB: more would make the page slow to open
+OTHER_LINES = 30  # of a run page, beside those of its classes
 
 
 def of(records: Sequence[Record]) -> dict[str, Any]:
@@ -31,18 +33,13 @@ def detailed(records: Sequence[Record]) -> list[Record]:
     """The runs that get a page: all, or where they are too many, the first seeds of every method and stream."""
     seen: Counter[tuple[str, str]] = Counter()
     order = []
-    for record in sorted(records, key=lambda r: (r.seed, r.run_id)):
+    for record in sorted(records, key=lambda r: r.seed):
         key = (record.scenario.name, record.method.name)
         seen[key] += 1
         order.append((seen[key], *key, record))
     order.sort(key=lambda item: item[:3])
-    chosen, lines = [], 0
-    for *_, record in order:
-        lines += sum(len(result.test) for result in record.rounds)
-        if lines > MOST_LINES:
-            break
-        chosen.append(record)
-    return chosen
+    lengths = (OTHER_LINES + sum(len(result.test) for result in record.rounds) for *_, record in order)
+    return [record for (*_, record), lines in zip(order, accumulate(lengths), strict=True) if lines <= MOST_LINES]
 
 
 def _method(name: str) -> dict[str, Any]:

@@ -207,7 +207,8 @@ function route(event) {
 }
 
 headings.forEach((heading) => heading.querySelector("button").addEventListener("click", () => sortBy(heading)));
-for (const id of ["filter", "family", "references"]) byId(id).addEventListener("input", filter);
+byId("filter").addEventListener("input", filter);
+for (const id of ["family", "references"]) byId(id).addEventListener("change", filter);
 document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
 addEventListener("hashchange", route);
 route();
