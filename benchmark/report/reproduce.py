@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
 
 from benchmark.records import Record
 from benchmark.tables import canonical
 from scenarios import SCENARIOS
+
+BASES = Path(str(files("scenarios") / "bases"))
 
 
 def command(record: Record) -> str:
@@ -35,9 +40,9 @@ def command(record: Record) -> str:
 
 
 def _base(record: Record) -> Iterator[str]:
-    """Nothing where ``run`` takes or trains that base by itself."""
+    """Nothing where ``run`` takes a base of this package, or trains the one of the stream, by itself."""
     model, weights, tag = record.base.name.partition("/")
     if weights:
         yield from ("--model", model, "--pretrained", tag)
-    elif not record.base.name.startswith(record.scenario.name):
+    elif not (BASES / model).is_file() and not re.fullmatch(r".+-[0-9a-f]{16}\.safetensors", model):
         yield from ("--base", "FILE.safetensors")

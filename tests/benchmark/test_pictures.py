@@ -1,49 +1,17 @@
-"""Plots and contact sheets: made from what they say they show, the same each time."""
+"""Contact sheets: made from what they say they show, the same each time."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 import scenarios
-from benchmark import plots, sheets
-from tests.benchmark.test_leaderboard import EXAMPLE, diverged
+from benchmark import sheets
 
 SIZES = ("target_images", "protected_per_class", "val_per_class", "test_per_class")
-
-
-def test_the_plot_has_a_dot_a_round_and_the_same_bytes_again(tmp_path):
-    runs = [*EXAMPLE, diverged("broken", 0)]
-    (first,) = plots.write_all(runs, tmp_path / "a")
-    (again,) = plots.write_all(list(reversed(runs)), tmp_path / "b")
-    assert first.name == "driving.svg" and first.read_bytes() == again.read_bytes()
-    text = first.read_text()
-    assert all(name in text for name in ("frozen", "joint", "mds", "reference", "constrained", "other"))
-    (fewer,) = plots.write_all(runs[:-2], tmp_path / "c")
-    assert fewer.read_text() != text
-
-
-def test_names_stand_where_no_other_method_is_better_in_both():
-    means = pd.DataFrame(
-        [
-            ("safe", 0.0, 1.0),
-            ("good", -2.0, 20.0),
-            ("beaten", -3.0, 19.0),
-            ("level", -2.0, 15.0),
-            ("bold", -40.0, 50.0),
-        ],
-        columns=["method", plots.SAFETY, plots.GAIN],
-    )
-    assert plots.unbeaten(means)["method"].tolist() == ["safe", "good", "bold"]
-
-
-def test_a_plugin_gives_its_family_to_what_it_acts_on():
-    assert plots.family("finetune+ties") == "weight space" and plots.family("der++") == "replay"
-    assert plots.family("mine.py:Mine") == "other"
 
 
 def test_a_contact_sheet_shows_the_test_images_of_each_class(tmp_path, toy_stream):
