@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -78,7 +79,7 @@ def test_names_do_not_overlap_even_where_all_points_are_one():
         shown = [a for a in picture.figure.axes[0].findobj(Annotation) if a.get_text()]
         boxes = sorted((a.get_window_extent() for a in shown), key=lambda box: box.y0)
         assert len(boxes) == 40
-        assert all(low.y1 <= high.y0 for low, high in zip(boxes, boxes[1:], strict=False))
+        assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
         picture.svg()
 
 
