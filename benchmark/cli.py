@@ -180,7 +180,7 @@ def leaderboard_(results: Results = RESULTS) -> None:
 
 @app.command()
 def sheet(
-    out: Annotated[Path, typer.Option(help="PNG file to write")],
+    out: Annotated[Path, typer.Option(help="PNG or WebP file to write")],
     scenario: Scenario = "driving-foggy",
     data: Data = None,
     target: Target = None,
