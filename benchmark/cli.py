@@ -166,14 +166,14 @@ def show(record: Annotated[Path, typer.Argument(help="a record's .json file")]) 
 
 @app.command("leaderboard")
 def leaderboard_(results: Results = RESULTS) -> None:
-    """Write leaderboard.md, leaderboard.csv and plots from the records alone."""
+    """Write leaderboard.md, leaderboard.csv, plots and index.html from the records alone."""
     from rich.console import Console
 
-    from benchmark import leaderboard, plots, records
+    from benchmark import leaderboard, plots, records, report
 
     found = records.read_all(results)
     made = leaderboard.frames(found)
-    paths = [*leaderboard.write(results, made), *plots.write_all(found, results)]
+    paths = [*leaderboard.write(results, made), *plots.write_all(found, results), *report.write(found, results, made[0])]
     leaderboard.print_table(made[0], Console())
     print("wrote " + ", ".join(map(str, paths)))
 
@@ -226,7 +226,7 @@ def submit(
 
 @app.command()
 def sheet(
-    out: Annotated[Path, typer.Option(help="PNG file to write")],
+    out: Annotated[Path, typer.Option(help="PNG or WebP file to write")],
     scenario: Scenario = "driving-foggy",
     data: Data = None,
     target: Target = None,

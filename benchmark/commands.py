@@ -244,7 +244,7 @@ def pretrain_base(
 
 def draw_sheet(scenario: str, options: dict[str, Any], out: Path, pair: str | None) -> None:
     """Write a contact sheet of a scenario to ``out``, or one of counterfactual pairs of two classes."""
-    from benchmark.plots import contact_sheet, pair_sheet
+    from benchmark.sheets import contact_sheet, pair_sheet
 
     with Reporter() as reporter:
         stream = build(scenario, 0, options, reporter)

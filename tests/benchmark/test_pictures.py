@@ -1,54 +1,22 @@
-"""Plots and contact sheets: made from what they say they show, the same each time."""
+"""Contact sheets: made from what they say they show, the same each time."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 import scenarios
-from benchmark import plots
-from tests.benchmark.example_records import EXAMPLE, diverged
+from benchmark import sheets
 
 SIZES = ("target_images", "protected_per_class", "val_per_class", "test_per_class")
 
 
-def test_the_plot_has_a_dot_a_round_and_the_same_bytes_again(tmp_path):
-    runs = [*EXAMPLE, diverged("broken", 0)]
-    (first,) = plots.write_all(runs, tmp_path / "a")
-    (again,) = plots.write_all(list(reversed(runs)), tmp_path / "b")
-    assert first.name == "driving.svg" and first.read_bytes() == again.read_bytes()
-    text = first.read_text()
-    assert all(name in text for name in ("frozen", "joint", "mds", "reference", "constrained", "other"))
-    (fewer,) = plots.write_all(runs[:-2], tmp_path / "c")
-    assert fewer.read_text() != text
-
-
-def test_names_stand_where_no_other_method_is_better_in_both():
-    means = pd.DataFrame(
-        [
-            ("safe", 0.0, 1.0),
-            ("good", -2.0, 20.0),
-            ("beaten", -3.0, 19.0),
-            ("level", -2.0, 15.0),
-            ("bold", -40.0, 50.0),
-        ],
-        columns=["method", plots.SAFETY, plots.GAIN],
-    )
-    assert plots.unbeaten(means)["method"].tolist() == ["safe", "good", "bold"]
-
-
-def test_a_plugin_gives_its_family_to_what_it_acts_on():
-    assert plots.family("finetune+ties") == "weight space" and plots.family("der++") == "replay"
-    assert plots.family("mine.py:Mine") == "other"
-
-
 def test_a_contact_sheet_shows_the_test_images_of_each_class(tmp_path, toy_stream):
     path = tmp_path / "deep" / "sheet.png"
-    plots.contact_sheet(toy_stream, path, columns=3)
+    sheets.contact_sheet(toy_stream, path, columns=3)
     pixels = np.asarray(Image.open(path))
     assert pixels.shape == (6 * 68, 110 + 3 * 68, 3)
     test = toy_stream.data[0].test
@@ -57,8 +25,8 @@ def test_a_contact_sheet_shows_the_test_images_of_each_class(tmp_path, toy_strea
 
 
 def test_many_classes_get_one_picture_each(tmp_path, toy_stream, monkeypatch):
-    monkeypatch.setattr(plots, "MOST_ROWS", 5)
-    plots.contact_sheet(toy_stream, tmp_path / "grid.png", columns=2)
+    monkeypatch.setattr(sheets, "MOST_ROWS", 5)
+    sheets.contact_sheet(toy_stream, tmp_path / "grid.png", columns=2)
     pixels = np.asarray(Image.open(tmp_path / "grid.png").convert("RGB"))
     assert pixels.shape == (2 * 78, 4 * 96, 3)  # six classes, four a row
     test = toy_stream.data[0].test
@@ -68,7 +36,7 @@ def test_many_classes_get_one_picture_each(tmp_path, toy_stream, monkeypatch):
 
 def test_pairs_stand_above_each_other(tmp_path):
     made = scenarios.build("driving-foggy", **dict.fromkeys(SIZES, 1)).counterfactuals("clear", "foggy", count=3)
-    plots.pair_sheet(made, tmp_path / "pairs.png")
+    sheets.pair_sheet(made, tmp_path / "pairs.png")
     pixels = np.asarray(Image.open(tmp_path / "pairs.png"))
     assert pixels.shape == (2 * 68, 110 + 3 * 68, 3)
     assert (pixels[68:132, 110:174] == made.images_b[0].permute(1, 2, 0).numpy()).all()
