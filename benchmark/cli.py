@@ -172,9 +172,10 @@ def leaderboard_(results: Results = RESULTS) -> None:
     from benchmark import leaderboard, plots, records, report
 
     found = records.read_all(results)
-    made = leaderboard.frames(found)
-    paths = [*leaderboard.write(results, made), *plots.write_all(found, results), *report.write(found, results, made[0])]
-    leaderboard.print_table(made[0], Console())
+    frame, across = leaderboard.frames(found)
+    paths = [*leaderboard.write(results, (frame, across)), *plots.write_all(found, results)]
+    paths += report.write(found, results, frame)
+    leaderboard.print_table(frame, Console())
     print("wrote " + ", ".join(map(str, paths)))
 
 
