@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.plots.drawing import PAPER, Picture
 from benchmark.plots.groups import Groups, rounds
-from benchmark.records import RoundResult
+from benchmark.schema import RoundResult
 from benchmark.tables import points
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmark.plots.drawing import INK, Picture
 from benchmark.plots.groups import Groups
-from benchmark.records import Record
+from benchmark.schema import Record
 
 MOST_CLASSES = 8  # of more protected classes, the extremes and the median are drawn
 STEP, EXCESS = "step", "loss above the old model's"

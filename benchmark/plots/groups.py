@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark import metrics
 from benchmark.plots.drawing import family
-from benchmark.records import Record, RoundResult
+from benchmark.schema import Record, RoundResult
 from benchmark.tables import canonical, one_line
 
 Groups = Mapping[str, Sequence[Record]]  # shown name: complete runs that differ only in their seed

@@ -18,9 +18,10 @@ from xml.etree import ElementTree
 from benchmark import leaderboard, plots
 from benchmark.plots import FAMILIES, family
 from benchmark.record_view import outdated
-from benchmark.records import Record, replace_file
+from benchmark.records import replace_file
 from benchmark.report import details
 from benchmark.report.board import COLUMNS, board_rows
+from benchmark.schema import Record
 from scenarios import SCENARIOS
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import Any
 from benchmark import significance
 from benchmark.plots import family
 from benchmark.record_view import mean_luck_rate, outdated, second_verdict, summary, verdict, without_regression
-from benchmark.records import Record, RoundResult, record_path
+from benchmark.records import record_path
 from benchmark.report.reproduce import command
+from benchmark.schema import Record, RoundResult
 from benchmark.tables import canonical, percent
 from methods import METHODS
 

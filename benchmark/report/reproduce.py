@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from benchmark.records import Record
+from benchmark.schema import Record
 from benchmark.tables import canonical
 from scenarios import SCENARIOS
 

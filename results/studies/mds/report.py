@@ -15,7 +15,8 @@ import pandas as pd
 import methods
 from benchmark import luck
 from benchmark.arguments import key_values, validated
-from benchmark.records import Record, read_all, replace_file
+from benchmark.records import read_all, replace_file
+from benchmark.schema import Record
 from benchmark.tables import markdown_table, percent, points
 from benchmark.tuned import tuned
 
