@@ -50,14 +50,16 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, marks, *rows))
 
 
-def print_rows(console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Show a table whose first column is words and the others numbers."""
+def print_rows(
+    console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1
+) -> None:
+    """Show a table whose first ``left`` columns are words and the others numbers."""
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(title=Text(one_line(title)), title_justify="left")
     for number, heading in enumerate(headings):
-        shown.add_column(heading, justify="right" if number else "left", overflow="fold")
+        shown.add_column(heading, justify="left" if number < left else "right", overflow="fold")
     for row in rows:
         shown.add_row(*map(Text, row))  # as Text, or "[red]" in a name would be markup
     console.print(shown)
