@@ -16,6 +16,9 @@ from benchmark.metrics import Counts, devsafety, target_gain
 from benchmark.records import replace_file
 
 
+EARLY = 4
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,8 +40,8 @@ class RoundOutcome(_Model):
     val: dict[str, Counts]
     selected_step: int
     selected: str
-    first_loss: float | None  # None without steps
-    last_loss: float | None
+    first_losses: tuple[float, ...]  # of ``EARLY`` steps, fewer where there are fewer
+    last_loss: float | None  # None without steps
 
     @property
     def devsafety(self) -> float:

@@ -194,7 +194,7 @@ def _outcome(record: Record, predictions: pd.DataFrame) -> Outcome:
                 val={name: entry.counts for name, entry in result.val.items()},
                 selected_step=result.selected_step,
                 selected=result.selected,
-                first_loss=next(iter(result.losses), None),
+                first_losses=result.losses[: baselines.EARLY],
                 last_loss=next(reversed(result.losses), None),
             )
             for result in record.rounds

@@ -10,7 +10,7 @@ import time
 import torch
 from torch import nn
 
-PASSES = 5
+PASSES = 3
 BATCH, TOKENS, WIDTH, HEADS, LAYERS = 48, 17, 128, 4, 4  # about what the small base sees of a batch
 
 

@@ -148,8 +148,8 @@ def choose_by_test(patch) -> None:
 @pytest.mark.parametrize(
     ("mutate", "told"),
     [
-        (drop_the_constraints, "on average, allowed"),
-        (ignore_the_seed_in_batches, "seed 1: first loss"),
+        (drop_the_constraints, "first losses"),
+        (ignore_the_seed_in_batches, "seed 1: first losses"),
         (ignore_the_seed_in_the_stream, "data, base, a default or a version is another"),
         (ignore_the_seed_everywhere, "seeds 0 and 1 give the same run"),
         (select_on_test, "not what the validation counts say"),
