@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from benchmark.metrics import Counts, devsafety, target_gain
 from benchmark.records import replace_file
 
-
-EARLY = 4
+EARLY = 4  # steps whose losses are kept
 
 
 class _Model(BaseModel):
