@@ -146,5 +146,5 @@ def read(path: Path) -> Suite:
 def write(suite: Suite, path: Path) -> None:
     """Replace the file by ``suite``, with the counts of a class on one line."""
     text = json.dumps(suite.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    text = re.sub(r"\[[\s\d,]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    text = re.sub(r"\[[\s\d,]+\]", lambda found: json.dumps(json.loads(found[0])), text)
     replace_file(path, (text + "\n").encode())
