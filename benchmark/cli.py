@@ -10,6 +10,7 @@ import typer
 
 RUNS = Path("runs")  # where your own runs go
 RESULTS = Path("results")  # the committed records and the tables made from them
+BASELINES = RESULTS / "baselines"
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 
 app = typer.Typer(
@@ -223,6 +224,21 @@ def submit(
     from benchmark import submission
 
     sys.exit(submission.submit(submitted, results, allow_unknown_stream))
+
+
+@app.command()
+def check(
+    suite: Annotated[str, typer.Option(help="name of a file in the folder of baselines")] = "ci",
+    baselines: Annotated[Path, typer.Option(help="folder that keeps suites with their expected outcomes")] = BASELINES,
+    junit: Annotated[Path | None, typer.Option(help="write the result to this file as JUnit XML too")] = None,
+    update: Annotated[bool, typer.Option("--update", help="keep what comes out as the new baseline")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
+) -> None:
+    """Run a suite's small cells again; exit code 1 if an outcome or a run's time is not the baseline's."""
+    from benchmark.check import run_check
+
+    if not run_check(suite, baselines, junit, update, quiet):
+        sys.exit(1)
 
 
 @app.command()

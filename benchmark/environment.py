@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.baselines import Platform
 from benchmark.schema import Environment
 
 PACKAGES = ("torch", "torchvision", "avalanche-lib", "open_clip_torch", "numpy", "mds-bench")
@@ -33,6 +34,16 @@ def describe(device: str) -> Environment:
     )
 
 
+def this_platform() -> Platform:
+    """What decides the last bits of what this process computes on its CPU."""
+    return Platform(
+        processor=_kind_of_processor(),
+        capability=torch.backends.cpu.get_cpu_capability(),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+    )
+
+
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -47,3 +58,14 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _kind_of_processor() -> str:
+    """Vendor, family and model, as libraries ask for them; marketing names hide them in virtual machines."""
+    wanted = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
+    info = Path("/proc/cpuinfo")
+    found: dict[str, str] = {}
+    for line in info.read_text().splitlines() if info.is_file() else ():
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), value.strip())
+    return " ".join(found[key] for key in wanted if key in found) or platform.processor() or platform.machine()

@@ -115,8 +115,9 @@ def _marks(rows: Iterable[Row]) -> Marks:
 
 
 def _caution(row: Row) -> str:
-    """The note, but for what stands beside the method's name."""
-    return str(row["note"]).removeprefix(row.get("variant", "")).removeprefix("; ")
+    """The note, but for what stands beside the method's name; across streams also which of them lack runs."""
+    note = str(row["note"]).removeprefix(row.get("variant", "")).removeprefix("; ")
+    return "; ".join(filter(None, (note, f"no runs on {row['lacking']}" if row.get("lacking") else "")))
 
 
 def _cells(row: Row, marks: Marks) -> list[str]:
@@ -136,8 +137,7 @@ def _cells(row: Row, marks: Marks) -> list[str]:
 
 def _overall_cells(row: Row, marks: Marks) -> list[str]:
     """What a row of ``overall`` shows under ``OVERALL_HEADINGS``."""
-    streams = f"{row['streams']}" + (f", without {escaped(row['lacking'])}" if row["lacking"] else "")
-    return [_rank(row), _name(row, marks), streams, *_shared_cells(row), points(row["devsafety"])]
+    return [_rank(row), _name(row, marks), str(row["streams"]), *_shared_cells(row), points(row["devsafety"])]
 
 
 def _shared_cells(row: Row) -> list[str]:
