@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,17 @@ from benchmark import audit_text, junit
 from benchmark.audit import Audit, ClassAudit
 from benchmark.records import replace_file
 
-LOG_WIDTH = 160  # of the table where nobody's window is known, such as in the log of a service
-
 
 def print_audit(audit: Audit) -> None:
     """Show every class, both verdicts, the reason and the remedy."""
-    from rich.console import Console
     from rich.text import Text
 
-    from benchmark.tables import print_rows
+    from benchmark.tables import console, print_rows
 
-    console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
-    print_rows(console, "", list(audit_text.HEADINGS), audit_text.rows(audit))
+    out = console()
+    print_rows(out, "", list(audit_text.HEADINGS), audit_text.rows(audit))
     for line in audit_text.summary(audit):
-        console.print(Text(line), soft_wrap=True)
+        out.print(Text(line), soft_wrap=True)
 
 
 def as_json(audit: Audit, old: Path, new: Path) -> dict[str, Any]:

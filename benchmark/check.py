@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 
 from benchmark import baselines, comparison, junit
 from benchmark.arguments import BaseChoice
@@ -22,7 +21,7 @@ from benchmark.commands import Jobs, Request
 from benchmark.progress import Reporter
 from benchmark.records import COLUMNS, recompute
 from benchmark.schema import Record
-from benchmark.tables import one_line, print_rows
+from benchmark.tables import console, one_line, print_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -236,7 +235,7 @@ def _print(title: str, suite: Suite, measured: list[Measured], found: list[list[
         return one_line(cell.name), bad if lines else "ok", told, f"{before}{now.time:.2f}"
 
     rows = [row(*entry) for entry in zip(suite.cells, measured, found, strict=True)]
-    print_rows(Console(), title, ("Cell", "Result", "Differs: expected → got", "Time"), rows, left=3)
+    print_rows(console(), title, ("Cell", "Result", "Differs: expected → got", "Time"), rows, left=3)
 
 
 def _write_junit(report: Path, name: str, suite: Suite, measured: list[Measured], found: list[list[str]]) -> None:

@@ -158,25 +158,23 @@ def tune(
 @app.command()
 def show(record: Annotated[Path, typer.Argument(help="a record's .json file")]) -> None:
     """One run: every class before and after, and the verdict."""
-    from rich.console import Console
-
     from benchmark import record_view, records
+    from benchmark.tables import console
 
-    record_view.print_record(records.read(record), Console())
+    record_view.print_record(records.read(record), console())
 
 
 @app.command("leaderboard")
 def leaderboard_(results: Results = RESULTS) -> None:
     """Write leaderboard.md, leaderboard.csv, plots and index.html from the records alone."""
-    from rich.console import Console
-
     from benchmark import leaderboard, plots, records, report
+    from benchmark.tables import console
 
     found = records.read_all(results)
     frame, across = leaderboard.frames(found)
     paths = [*leaderboard.write(results, (frame, across)), *plots.write_all(found, results)]
     paths += report.write(found, results, frame)
-    leaderboard.print_table(frame, Console())
+    leaderboard.print_table(frame, console())
     print("wrote " + ", ".join(map(str, paths)))
 
 

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 import methods
 from benchmark import leaderboard, records
 from benchmark.arguments import BaseChoice, validated
@@ -19,6 +17,7 @@ from benchmark.metrics import preserved_gain
 from benchmark.presets import Preset, preset
 from benchmark.progress import Reporter
 from benchmark.schema import Record
+from benchmark.tables import console
 from benchmark.tuned import tuned
 from scenarios import SCENARIOS, rendered, unknown_name
 
@@ -57,13 +56,13 @@ def run(request: Request, as_json: bool = False, quiet: bool = False) -> list[Re
         for name in request.methods:
             print(json.dumps(summary(request, name, found), allow_nan=False))
     else:
-        console = Console()
-        leaderboard.print_table(leaderboard.table(found), console)
+        out = console()
+        leaderboard.print_table(leaderboard.table(found), out)
         for line in (
             f"records: {request.results / 'records' / request.scenario}",
             f"next: python -m benchmark leaderboard --results {request.results}",
         ):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
     return found
 
 
@@ -103,7 +102,7 @@ def tune(request: Request, budget: int, quiet: bool = False) -> None:
             for runs in by_method
         ]
     for one in found:
-        tuning.print_trials(one, Console())
+        tuning.print_trials(one, console())
 
 
 def try_method(name: str) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+LOG_WIDTH = 160
 
 
 def points(fraction: float) -> str:
@@ -48,6 +51,13 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left:
     """A Markdown table whose first ``left`` columns are words and the others numbers."""
     marks = ["---"] * left + ["---:"] * (len(headings) - left)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, marks, *rows))
+
+
+def console() -> Console:
+    """Standard output: as wide as its window, or wide enough for tables where there is none, as in a service's log."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
 
 
 def print_rows(

@@ -13,7 +13,7 @@ import pytest
 from benchmark import plots
 from benchmark.plots import classes, drawing, gains
 from benchmark.plots.groups import named_groups
-from tests.benchmark.test_leaderboard import EXAMPLE, diverged, record, round_of
+from tests.benchmark.example_records import EXAMPLE, diverged, record, round_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 TWO_ROUNDS = [record("mds", seed, (10, 0, 2), (5, -1, -4)) for seed in (0, 1)]

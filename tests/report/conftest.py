@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import plots, report
-from tests.benchmark.test_leaderboard import EXAMPLE, diverged, record
+from tests.benchmark.example_records import EXAMPLE, diverged, record
 
 FLAGS = """
     --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking

@@ -9,7 +9,7 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
-from tests.benchmark.test_leaderboard import EXAMPLE
+from tests.benchmark.example_records import EXAMPLE
 from tests.report.conftest import ATTACKS
 
 pytestmark = pytest.mark.slow

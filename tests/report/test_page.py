@@ -15,7 +15,7 @@ import pytest
 
 from benchmark import arguments, leaderboard, records, report
 from benchmark.report import details, reproduce
-from tests.benchmark.test_leaderboard import record
+from tests.benchmark.example_records import record
 from tests.report.conftest import ATTACKS, two_streams, written
 
 VOID = {"meta", "input", "img", "path", "circle", "br", "link"}
