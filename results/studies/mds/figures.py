@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from benchmark.plots.drawing import GAIN, INK, SAFETY, Picture, style
 
+from benchmark.plots.drawing import GAIN, INK, SAFETY, Picture, style
 from benchmark.records import replace_file
 
 
@@ -31,14 +31,14 @@ def _line(runs: pd.DataFrame, path: pd.DataFrame) -> Picture:
     for row in line.itertuples():
         if row.coefficient in (20, 50, 100, 140, 200):
             _name(axes, f"{row.coefficient / 100:g}", row.devsafety, row.gain, INK)
-    cells = 100 * runs.groupby(["factor", "level"], sort=False)[["gain", "devsafety"]].mean().reset_index(
-        ["level"], drop=True
-    )
-    cells = cells.reset_index()
+    means = runs.groupby(["factor", "level"], sort=False)[["gain", "devsafety"]].mean()
+    cells = (100 * means).reset_index()
     sns.scatterplot(cells, x="devsafety", y="gain", hue="factor", style="factor", s=55, ax=axes)
     axes.axvline(0, color=INK, linewidth=1)
+    axes.set_xscale("symlog", linthresh=4)
+    axes.set_xticks([-20, -10, -4, -3, -2, -1, 0], labels=["−20", "−10", "−4", "−3", "−2", "−1", "0"])
     axes.set(xlabel=SAFETY, ylabel=GAIN)
-    axes.set_title("Black: MDS from its old weights (0) through the trained ones (1) and beyond", fontsize=11)
+    axes.set_title("Line: from the old weights (0) through those of MDS (1) and beyond", fontsize=11)
     sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False, fontsize=8)
     return Picture(
         figure,
@@ -70,7 +70,7 @@ def _effects(effects: pd.DataFrame) -> Picture:
     axes.set_xticks([-20, -10, -4, -2, 0, 2, 4], labels=["−20", "−10", "−4", "−2", "0", "2", "4"])
     axes.set_yticks(table.index, labels=(table["factor"] + ": " + table["level"]), fontsize=8)
     axes.set_xlabel("change of DevSafety against the reference (points)")
-    axes.legend(loc="lower left", frameon=True, fontsize=8)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
     return Picture(
         figure,
         "What each change does to DevSafety",
