@@ -21,6 +21,7 @@ from benchmark.tables import markdown_table, percent, points
 from benchmark.tuned import tuned
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[2] / "docs" / "mds.md"
 SCENARIO = "driving-foggy"
 PAIR = ["factor", "level"]
 SEEDS = range(5, 15)  # new to all methods: seeds 0 to 4 were looked at before
@@ -34,20 +35,36 @@ RANKED = "devsafety_above"
 
 
 def main() -> None:
-    """Write ``effects.csv``, ``effects.md``, ``averages.md``, ``slack.md`` and the figures."""
+    """Write the tables, here and into the page, and the figures."""
     from results.studies.mds import figures
 
     runs, path = read_runs(), path_runs(read_path())
     effects = effects_table(runs, path)
-    texts = {
+    made = tables(effects, path)
+    for name, text in made.items():
+        replace_file(HERE / name, text.encode())
+    replace_file(PAGE, filled(PAGE.read_text(encoding="utf-8"), made).encode())
+    figures.write(runs, path, effects, read_path(), HERE)
+
+
+def tables(effects: pd.DataFrame, path: pd.DataFrame) -> dict[str, str]:
+    """The contents of the tables' files by name."""
+    return {
         "effects.csv": effects.to_csv(index=False, float_format="%.5f", lineterminator="\n"),
         "effects.md": effects_markdown(effects),
         "path.md": path_markdown(path),
         "slack.md": slack_markdown(slack(read_path())),
     }
-    for name, text in texts.items():
-        replace_file(HERE / name, text.encode())
-    figures.write(runs, path, effects, read_path(), HERE)
+
+
+def filled(page: str, made: dict[str, str]) -> str:
+    """``page`` with each table between its marks, ``<!-- NAME -->`` and ``<!-- end of NAME -->``."""
+    for name, text in made.items():
+        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        if start in page:
+            before, rest = page.split(start)
+            page = before + start + text + end + rest.split(end)[1]
+    return page
 
 
 def read_runs() -> pd.DataFrame:
