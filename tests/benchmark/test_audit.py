@@ -375,7 +375,7 @@ def test_the_page_is_self_contained_and_hostile_names_do_nothing(tmp_path: Path,
     assert not {"script", "img", "link", "iframe"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name.startswith("on") or name in ("src", "href")]
     assert all(name in page.text for name in hostile)
-    assert "undecided" in page.text and "--back" in page.text
+    assert "undecided" in page.text and "--paper" in page.text
 
 
 def test_the_same_predictions_write_the_same_page_whatever_the_order_of_rows(tmp_path: Path, call: Call) -> None:
