@@ -77,7 +77,7 @@ def test_many_classes_stay_on_one_line() -> None:
     flipping["foggy"] = 0, 10
     made = round_of({name: (400, 200, *flips) for name, flips in flipping.items()})
     text = shown(record_view.print_record, record("mds", 0, scenario={"classes": [*names, "foggy"]}, rounds=[made]))
-    _, line = text.replace("\n", " ").split("smallest true drops")
+    _, line = " ".join(text.split()).split("smallest true drops")
     assert line.count("class ") == 8 and line.index("class 2 ") < line.index("class 3 ")
     assert "2 more up to" in line and "none in 2 of 12 classes" in line, "those with 0 and 10 flips"
 
