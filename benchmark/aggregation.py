@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ COLUMNS = [
     "scenario", "scenario_version", "rank", "method", "variant", "method_version", "seeds", "rounds", "diverged",
     "strict_rate", "strict_low", "strict_high", "luck_rate", "no_regression_rate",
     "preserved_gain", "preserved_gain_low", "preserved_gain_high", "target_gain", "target_gain_sd",
-    "devsafety", "devsafety_min", "seconds", "reference", "note",
+    "devsafety", "devsafety_min", "front", "seconds", "reference", "note",
 ]
 OVERALL = [
     "rank", "method", "streams", "lacking", "strict_rate", "strict_low", "strict_high", "luck_rate",
@@ -51,6 +52,8 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
         ``luck_rate``: what it would be by luck; ``no_regression_rate``: the second verdict; all in [0, 1].
         ``preserved_gain`` and its 95 % interval, ``target_gain`` with standard deviation, ``devsafety`` mean and worst:
         in [-1, 1].
+        ``front``: whether no other ranked row of the stream has at least its mean target gain and its mean DevSafety,
+        and more of one of them; false for rows without a rank.
         ``seconds``: mean of a complete run. ``reference``: whether the row is there for orientation only.
         ``note``: ``variant``, then all that asks for caution: too few or other seeds than most, mixed hardware,
         pictures that are not today's.
@@ -143,7 +146,17 @@ def _ranked(stream: Sequence[_Figures]) -> list[dict[str, Any]]:
     """The rows of a stream."""
     rows = [_row(figures) for figures in stream]
     _rank([row for row, one in zip(rows, stream, strict=True) if one.entry.same_data and not one.entry.reference])
+    _mark_front([row for row in rows if row["rank"] is not None and row["rounds"]])
     return rows
+
+
+def _mark_front(rows: Sequence[dict[str, Any]]) -> None:
+    """Mark the rows that no other beats in both means, by falling gain and among equals by falling DevSafety."""
+    means = sorted({(row["target_gain"], row["devsafety"]) for row in rows}, reverse=True)
+    safest = accumulate((safety for _, safety in means), max, initial=-math.inf)  # of those that gain as much or more
+    front = {mean for mean, best in zip(means, safest, strict=False) if mean[1] > best}
+    for row in rows:
+        row["front"] = (row["target_gain"], row["devsafety"]) in front
 
 
 def _rank(rows: Sequence[dict[str, Any]]) -> None:
@@ -181,6 +194,7 @@ def _row(figures: _Figures) -> dict[str, Any]:
         "target_gain_sd": stdev(gains) if len(gains) > 1 else math.nan,
         "devsafety": _mean(figures.devsafety),
         "devsafety_min": min(figures.devsafety, default=math.nan),
+        "front": False,
         "seconds": _mean([run.seconds for run in complete]),
         "reference": entry.reference,
         "note": "; ".join(filter(None, (entry.variant, entry.cautions))),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # fmt: off
 HEADINGS = (
     "Rank", "Method", "Runs", "Strictly preserved", "By luck", "No significant regression",
-    "Preserved gain", "Target gain", "DevSafety", "Seconds",
+    "Preserved gain", "Target gain", "DevSafety", "Front", "Seconds",
 )
 OVERALL_HEADINGS = (
     "Rank", "Method", "Streams", "Strictly preserved", "By luck", "No significant regression",
@@ -47,8 +47,9 @@ class got significantly worse (McNemar's exact one-sided test, Holm over the cla
 the target's gain, a round that was not strictly preserved counting 0, with its 95 % interval (bootstrap over runs)
 where its ends differ. With few runs it is too narrow, and [0, 0] where none was preserved: read ranks beside the strict
 rate's interval. *Target gain*: mean ± standard deviation. *DevSafety*: smallest change over the protected classes, mean
-and worst. *Seconds*: mean of a run. A diverged run fails both verdicts, with preserved gain 0; the other columns leave
-it out. What the mark of a row means is said below its table.
+and worst. *Front*: ● where no other ranked row has as much of both, mean target gain and mean DevSafety, and more of
+one: what gains most for what it loses, as far as means tell. *Seconds*: mean of a run. A diverged run fails both
+verdicts, with preserved gain 0; the other columns leave it out. What the mark of a row means is said below its table.
 """
 ACROSS_STREAMS = """\
 Methods with runs on two streams or more. *Preserved gain* and *DevSafety*: means over streams, each counting alike, the
@@ -131,6 +132,7 @@ def _cells(row: Row, marks: Marks) -> list[str]:
         *_shared_cells(row),
         points(row["target_gain"]) + spread,
         points(row["devsafety"]) + worst,
+        "●" if row["front"] else "",
         "–" if math.isnan(row["seconds"]) else f"{row['seconds']:.1f}",
     ]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from benchmark import luck, metrics, significance
+from benchmark import luck, metrics, scene_pairs, significance
 from benchmark.metrics import Counts
 from benchmark.schema import Record, RoundResult
 from benchmark.tables import canonical, one_line, percent, percent_interval, points, print_rows
@@ -19,6 +19,7 @@ ALPHA = 0.05  # level of the second verdict, over all protected classes of a rou
 POWER = 0.8  # probability with which a drop must be found to count as one that the test set can see
 LISTED = 8  # classes named in one line
 HEADINGS = ("Class", "n", "Old %", "New %", "Change", "Lost", "Won", "p")
+SCENE_HEADINGS = ("Preference", "Meaning", "Chance %", "Old %", "New %", "Change", "Lost", "Won")
 
 
 def print_record(record: Record, console: Console) -> None:
@@ -39,6 +40,8 @@ def print_record(record: Record, console: Console) -> None:
         print_rows(console, title, HEADINGS, _class_rows(result))
         for line in (verdict(result), second_verdict(result), *_worth(result)):
             say(line)
+        if result.scene_pairs:
+            print_rows(console, scenes_title(result), SCENE_HEADINGS, _scene_rows(result), left=2)
     if record.status == "diverged":
         say(f"diverged: counts as not preserved, preserved gain 0. {record.message}")
     elif len(record.rounds) > 1:
@@ -55,6 +58,19 @@ def _class_rows(result: RoundResult) -> Iterator[list[str]]:
         shares = ["–" if math.isnan(share) else f"{100 * share:.1f}" for share in (own.old_accuracy, own.new_accuracy)]
         p_value = _p_value(significance.mcnemar(own)) if name in result.protected else "–"
         yield [one_line(name) + mark, str(own.n), *shares, points(own.change), str(own.lost), str(own.won), p_value]
+
+
+def scenes_title(result: RoundResult) -> str:
+    """What the preferences of a round are about."""
+    n = next(iter(result.scene_pairs.values())).n
+    return f"{n} scenes, each once as {result.target} and once as a protected class"
+
+
+def _scene_rows(result: RoundResult) -> Iterator[list[str]]:
+    for name, entry in result.scene_pairs.items():
+        own = entry.counts
+        shares = [f"{100 * share:.1f}" for share in (scene_pairs.CHANCE[name], own.old_accuracy, own.new_accuracy)]
+        yield [name, scene_pairs.MEANINGS[name], *shares, points(own.change), str(own.lost), str(own.won)]
 
 
 def _p_value(value: float) -> str:

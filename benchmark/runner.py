@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import methods
+from benchmark import scene_pairs
 from benchmark.environment import describe
 from benchmark.metrics import count_pairs
 from benchmark.schema import BaseInfo, ClassCounts, Constraints, MethodInfo, Record, RoundResult, ScenarioInfo, run_id
@@ -29,7 +30,8 @@ TRACED = 20  # steps at which a record keeps a method's constraints
 class Run:
     """A method on a stream from a base, with a seed: everything that decides the outcome.
 
-    ``old_predictions`` is shared between the runs of one command, so that the base is scored once.
+    ``old_predictions`` is shared between the runs of one command, so that the base is scored once on each split and on
+    the scene pairs.
     """
 
     stream: DevelopmentStream
@@ -139,6 +141,7 @@ class Run:
         start = time.perf_counter()
         round_, data = self.stream.rounds[number], self.stream.data[number]
         old = {split: self.old(model, number, split) for split in ("val", "test")}
+        before = self._before(model, number, "scene pairs", self._scene_similarities)
         strategy, selection = self.develop(model, number, on_step)
         if selection.diverged_at is not None:
             return f"round {number + 1}: the loss or the logits were not finite at step {selection.diverged_at}"
@@ -152,6 +155,7 @@ class Run:
             selected=selection.selected,
             losses=tuple(torch.stack(strategy.losses).tolist()) if strategy.losses else (),
             constraints=_constraints(strategy.violations, [c for c in self.stream.classes if c in round_.protected]),
+            scene_pairs=self._count_scenes(before, self._scene_similarities(strategy.model, number)),
             seconds=round(time.perf_counter() - start, 2),
         )
         tables = [self._table(number, split, getattr(data, split), old[split], new[split]) for split in new]
@@ -159,13 +163,34 @@ class Run:
 
     def old(self, model: ClipClassifier, number: int, split: str) -> Tensor:
         """Predictions of the model before a round, (N,); those of the base are made once for all runs."""
-        images = getattr(self.stream.data[number], split)
+        return self._before(model, number, split, lambda model, n: _predict(model, getattr(self.stream.data[n], split)))
+
+    def _before(
+        self, model: ClipClassifier, number: int, what: str, score: Callable[[torch.nn.Module, int], Tensor]
+    ) -> Tensor:
+        """``score`` of the model before a round; that of the base is asked for once for all runs."""
         if number > 0:
-            return _predict(model, images)
-        key = (f"{self.base_info.sha256} {self.stream.fingerprint} {split}", number)
+            return score(model, number)
+        key = (f"{self.base_info.sha256} {self.stream.fingerprint} {what}", number)
         if key not in self.old_predictions:
-            self.old_predictions[key] = _predict(model, images)
+            self.old_predictions[key] = score(model, number)
         return self.old_predictions[key]
+
+    def _scene_similarities(self, model: torch.nn.Module, number: int) -> Tensor:
+        """Logits (4, N) of a round's scenes under protected class and target, in the order of ``preferences``."""
+        pairs = self.stream.scene_pairs[number]
+        if not pairs:
+            return torch.empty(4, 0)
+        columns = [
+            [self.stream.classes.index(name) for name in (p.class_a, p.class_b)] for p in pairs for _ in range(len(p))
+        ]
+        logits = predict_logits(model, torch.cat([*(p.images_a for p in pairs), *(p.images_b for p in pairs)]))
+        of_a, of_b = (half.gather(1, torch.tensor(columns)) for half in logits.chunk(2))
+        return torch.cat([of_a, of_b], dim=1).T
+
+    def _count_scenes(self, old: Tensor, new: Tensor) -> dict[str, ClassCounts]:
+        counts = scene_pairs.count(old.numpy(), new.numpy()) if old.numel() else {}
+        return {name: ClassCounts(**own._asdict()) for name, own in counts.items()}
 
     def _count(
         self, images: LabelledImages, old: Tensor, new: Tensor, scored: tuple[str, ...]

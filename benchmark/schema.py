@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 from benchmark import metrics
+from benchmark.scene_pairs import CHANCE
 
 SCHEMA_VERSION = 1
 
@@ -101,7 +102,14 @@ class RoundResult(_Model):
     selected: str = ""  # the candidate that was kept, if one was
     losses: tuple[float, ...]
     constraints: Constraints | None = None  # of methods that have some
+    scene_pairs: dict[str, ClassCounts] = {}  # by preference, where the stream shows scenes under two classes
     seconds: float
+
+    @model_validator(mode="after")
+    def _known_preferences(self) -> RoundResult:
+        if unknown := self.scene_pairs.keys() - CHANCE.keys():
+            raise ValueError(f"no such preferences over scene pairs: {sorted(unknown)}")
+        return self
 
     @model_validator(mode="after")
     def _measured(self) -> RoundResult:

@@ -17,6 +17,8 @@ from torch.utils.data import Dataset
 
 from scenarios.counterfactual import Counterfactuals
 
+SCENES = 600  # shown under the target and under a protected class, shared evenly by these; a round's at most
+
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):
     """Images kept as bytes: ``images`` (N, 3, H, W) uint8 and ``labels`` (N,) int64.
@@ -178,6 +180,22 @@ class DevelopmentStream:
             streams.append(EagerCLStream(name, experiences))
         return CLScenario(streams)
 
+    @cached_property
+    def scene_pairs(self) -> tuple[tuple[Counterfactuals, ...], ...]:
+        """For each round, the same scenes under every protected class and under the target, to be scored on.
+
+        Nothing for a stream without counterfactuals. A class has no more scenes than test images.
+        """
+        if self.counterfactuals is None:
+            return ((),) * len(self.rounds)
+        return tuple(
+            tuple(
+                self.counterfactuals(name, round_.target, count=_scenes(round_, data), split="pairs")
+                for name in round_.protected
+            )
+            for round_, data in zip(self.rounds, self.data, strict=True)
+        )
+
     @property
     def train(self) -> EagerCLStream:
         """New images of each round's target."""
@@ -217,3 +235,8 @@ class DevelopmentStream:
             for split in splits:
                 sha.update(getattr(data, split).digest().encode())
         return sha.hexdigest()
+
+
+def _scenes(round_: Round, data: RoundData) -> int:
+    """Scenes of each protected class."""
+    return max(1, min(SCENES // len(round_.protected), len(data.test) // len(round_.classes)))

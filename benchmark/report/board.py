@@ -41,6 +41,9 @@ COLUMNS = (
     Column("Preserved gain", "mean of the target's gain in points, a round not strictly preserved counting 0"),
     Column("Target gain", "change of accuracy on the target class in points, mean ± standard deviation"),
     Column("DevSafety", "worst change over the protected classes in points, mean and worst of the rounds"),
+    Column(
+        "Front", "no other ranked row of the stream has as much of both, mean gain and mean DevSafety, and more of one"
+    ),
     Column("Seconds", "of a run, mean"),
 )
 
@@ -78,6 +81,7 @@ def _cells(row: Mapping[Any, Any]) -> tuple[Cell, ...]:
         _number(row["preserved_gain"], points, f"[{points(low)}, {points(high)}]" if low < high else ""),
         _number(row["target_gain"], points, _unless_nan(row["target_gain_sd"], lambda sd: f"± {100 * sd:.1f}")),
         _number(row["devsafety"], points, _unless_nan(row["devsafety_min"], points)),
+        Cell("●", 1) if row["front"] else Cell("", 0),
         _number(row["seconds"], "{:.1f}".format),
     )
 

@@ -10,9 +10,18 @@ from typing import Any
 
 from benchmark import significance
 from benchmark.plots import family
-from benchmark.record_view import mean_luck_rate, outdated, second_verdict, summary, verdict, without_regression
+from benchmark.record_view import (
+    mean_luck_rate,
+    outdated,
+    scenes_title,
+    second_verdict,
+    summary,
+    verdict,
+    without_regression,
+)
 from benchmark.records import record_path
 from benchmark.report.reproduce import command
+from benchmark.scene_pairs import CHANCE, MEANINGS
 from benchmark.schema import Record, RoundResult
 from benchmark.tables import canonical, percent
 from methods import METHODS
@@ -22,11 +31,12 @@ OTHER_LINES = 30  # of a run page, beside those of its classes
 
 
 def of(records: Sequence[Record]) -> dict[str, Any]:
-    """``methods`` by name and ``runs`` by run id, as JSON knows them."""
+    """``methods`` by name, ``runs`` by run id and ``preferences`` over scene pairs, as JSON knows them."""
     names = sorted({record.method.name for record in records})
     return {
         "methods": {name: _method(name) for name in names},
         "runs": {record.run_id: _run(record) for record in detailed(records)},
+        "preferences": {name: [MEANINGS[name], chance] for name, chance in CHANCE.items()},
     }
 
 
@@ -100,6 +110,7 @@ def _round(result: RoundResult) -> dict[str, Any]:
         "luck": percent(mean_luck_rate([result])),
         "step": result.selected_step,
         "candidate": result.selected,
+        "scenes": _scenes(result),
         "classes": [_class(name, result) for name in result.test],
         "checkpoints": [
             [point.step, point.candidate, _finite(point.devsafety), _finite(point.target_accuracy)]
@@ -115,6 +126,14 @@ def _class(name: str, result: RoundResult) -> list[Any]:
     p_value = significance.mcnemar(counts) if role == "protected" else None
     flips = [counts.lost, counts.won, p_value and float(f"{p_value:.3g}")]
     return [name, role, counts.n, counts.old_correct, counts.new_correct, *flips]
+
+
+def _scenes(result: RoundResult) -> list[Any]:
+    """A title, then of each preference over scene pairs its name and how often it held before, holds now, lost, won."""
+    if not result.scene_pairs:
+        return []
+    counts = {name: entry.counts for name, entry in result.scene_pairs.items()}
+    return [scenes_title(result), *([k, c.n, c.old_correct, c.new_correct, c.lost, c.won] for k, c in counts.items())]
 
 
 def _finite(value: float) -> float | None:

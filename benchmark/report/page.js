@@ -148,9 +148,19 @@ function roundPart(round, number, run) {
     return [(candidate || `step ${step}`) + (kept ? " (kept)" : ""), safety === null ? "–" : points(safety), percent(accuracy)];
   });
   const parts = [element("h3", {}, title), verdicts, table(`Classes, ${title}`, ["Class", "Images", "Old %", "New %", "Change", "Lost", "Won", "p"], lines)];
+  if (round.scenes.length) parts.push(scenesPart(round.scenes, title));
   if (points_.length)
     parts.push(element("details", {}, element("summary", {}, "Selection on validation images"), table(`Selection, ${title}`, ["Model", "DevSafety", "Target %"], points_)));
   return parts;
+}
+
+function scenesPart([summary, ...preferences], title) {
+  const lines = preferences.map(([name, n, before, now, lost, won]) => {
+    const [meaning, chance] = data.preferences[name];
+    return [element("span", {}, name, element("small", {}, meaning)), percent(chance), percent(before / n), percent(now / n), points((now - before) / n), lost, won];
+  });
+  const headings = ["Preference", "Chance %", "Old %", "New %", "Change", "Lost", "Won"];
+  return element("details", {}, element("summary", {}, summary), table(`Scenes, ${title}`, headings, lines));
 }
 
 const change = ([, , n, before, now]) => (now - before) / n;

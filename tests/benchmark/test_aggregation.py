@@ -54,6 +54,7 @@ def test_a_table_worked_by_hand() -> None:
         "target_gain_sd": pytest.approx(0.02),
         "devsafety": pytest.approx((0 + 0.01 - 0.01) / 3),
         "devsafety_min": pytest.approx(-0.01),
+        "front": True,
         "seconds": 3.0,
         "reference": False,
         "note": "only 3 seeds; seeds 0–2, not 0 as most",
@@ -65,6 +66,15 @@ def test_a_table_worked_by_hand() -> None:
     assert row(frame, "frozen")["luck_rate"] == 1
     assert math.isnan(row(frame, "joint")["preserved_gain_low"]), "one run says nothing about others"
     assert math.isnan(row(frame, "joint")["target_gain_sd"]), "one round has no spread"
+
+
+def test_the_front_is_what_nothing_else_beats_in_both() -> None:
+    changes = {"gains": (30, -9), "between": (20, -5), "same": (20, -5), "less": (20, -6), "beaten": (10, -5)}
+    changes |= {"safe": (1, 0), "frozen": (0, 5)}
+    runs = [record(name, seed, (gain, safety, 9)) for name, (gain, safety) in changes.items() for seed in (0, 1)]
+    runs += [record("single", 0, (50, 9, 9)), diverged("diverged", 0), diverged("diverged", 1)]
+    frame = table(runs)
+    assert set(frame[frame["front"]]["method"]) == {"gains", "between", "same", "safe"}
 
 
 def test_every_round_counts() -> None:
@@ -102,7 +112,7 @@ def test_a_diverged_run_fails_every_round_of_its_stream() -> None:
     assert (alone["strict_rate"], alone["rounds"], alone["preserved_gain"]) == (0, 0, 0)
     assert alone["strict_high"] == pytest.approx(1 - 0.025**0.5), "none of 2: the round it completed and the next"
     text = leaderboard.to_markdown(*frames([diverged("mds", 0, *bad)]))
-    assert "| – | mds ¹ | 1, 1 diverged | 0.0 % [0.0, 84.2] | – | 0.0 % | 0.0 | – | – | – |" in text
+    assert "| – | mds ¹ | 1, 1 diverged | 0.0 % [0.0, 84.2] | – | 0.0 % | 0.0 | – | – |  | – |" in text
 
 
 @pytest.mark.parametrize(("changes", "note"), UNLIKE)

@@ -49,6 +49,18 @@ def test_a_record_as_it_is_shown() -> None:
     ]
 
 
+def test_preferences_over_scene_pairs_stand_beside_what_chance_gives() -> None:
+    preferences = {"text": {"n": 200, "old_correct": 90, "new_correct": 110, "both_correct": 80}}
+    text = shown(record_view.print_record, record("mds", 0, rounds=[a_round(1, 0, 0) | {"scene_pairs": preferences}]))
+    assert "200 scenes, each once as foggy and once as a protected class" in text
+    assert cells(text)[-1] == [
+        *("text", "both images prefer their own text", "25.0", "45.0", "55.0", "+10.0", "10", "30")
+    ]
+    assert "scenes" not in shown(record_view.print_record, record("mds", 0, (1, 0, 0)))
+    with pytest.raises(ValueError, match=r"no such preferences over scene pairs: \['txt'\]"):
+        record("mds", 0, rounds=[a_round(1, 0, 0) | {"scene_pairs": {"txt": preferences["text"]}}])
+
+
 def test_the_second_verdict_names_what_got_significantly_worse() -> None:
     harmed, unharmed = record("mds", 0, (9, -6, -20), (9, -5, 0)).rounds
     words = record_view.second_verdict(harmed)

@@ -11,10 +11,12 @@ import torch
 import methods
 from benchmark.records import recompute
 from benchmark.runner import Run
+from benchmark.scene_pairs import CHANCE
 from benchmark.schema import BaseInfo
 from benchmark.selection import EVALUATIONS
 from methods.clip import predict_logits
 from methods.mds import MDSSettings
+from scenarios.counterfactual import Counterfactuals
 from scenarios.stream import LabelledImages
 from tests.conftest import make_toy_stream
 
@@ -64,6 +66,50 @@ def test_frozen_changes_exactly_nothing(toy_stream, toy_base):
     assert (table["old"] == table["new"]).all()
     assert result.target_gain == 0 and result.devsafety == 0 and result.strictly_preserved
     assert all(c.old_correct == c.new_correct == c.both_correct for c in result.test.values())
+
+
+def with_scenes(stream):
+    """The toy stream, which can now show the same scene under two classes: any image of each will do."""
+
+    def pairs(class_a: str, class_b: str, count: int, split: str) -> Counterfactuals:
+        assert split == "pairs"
+        test = stream.data[0].test
+        shown = (test.images[test.labels == stream.classes.index(name)][:count] for name in (class_a, class_b))
+        return Counterfactuals(class_a, class_b, class_a, class_b, *shown)
+
+    return replace(stream, counterfactuals=pairs)
+
+
+def test_preferences_over_scene_pairs_are_counted(toy_stream, toy_base):
+    stream = with_scenes(toy_stream)
+    one = run(stream, toy_base, lr=2e-3)
+    record, _ = one.execute()
+    strategy, _ = one.develop(copy.deepcopy(toy_base), 0)
+    holds, items = {"old": 0, "new": 0, "both": 0}, 0
+    for pairs in stream.scene_pairs[0]:
+        for k in range(len(pairs)):
+            items += 1
+            own = {}
+            for which, model in (("old", toy_base), ("new", strategy.model)):
+                logits = predict_logits(model, torch.stack([pairs.images_a[k], pairs.images_b[k]]))
+                a, f = (stream.classes.index(name) for name in (pairs.class_a, "f"))
+                own[which] = bool(logits[0, a] > logits[0, f] and logits[1, f] > logits[1, a])  # each its own text
+            for which in own:
+                holds[which] += own[which]
+            holds["both"] += own["old"] and own["new"]
+    text = record.rounds[0].scene_pairs["text"]
+    assert (text.n, text.old_correct, text.new_correct, text.both_correct) == (items, *holds.values())
+    assert text.old_correct != text.new_correct, "the new model has learned something"
+    assert set(record.rounds[0].scene_pairs) == set(CHANCE)
+
+
+def test_a_stream_without_counterfactuals_has_no_scene_pairs(toy_stream, toy_base):
+    record, _ = run(toy_stream, toy_base, "frozen").execute()
+    assert record.rounds[0].scene_pairs == {}
+    same, _ = run(with_scenes(toy_stream), toy_base, "frozen").execute()
+    counts = same.rounds[0].scene_pairs.values()
+    assert all(own.old_correct == own.new_correct == own.both_correct for own in counts)
+    assert same.run_id == record.run_id and same.rounds[0].test == record.rounds[0].test
 
 
 def test_the_selected_point_is_the_best_on_validation(toy_stream, toy_base):

@@ -122,6 +122,14 @@ class TestCounterfactuals:
             assert image.numpy().tobytes() not in used
         assert not torch.equal(scored, calibration)
 
+    def test_each_round_has_pairs_of_every_protected_class_and_its_target(self):
+        stream = tiny("driving-rounds", test_per_class=3)
+        for round_, pairs in zip(stream.rounds, stream.scene_pairs, strict=True):
+            assert [(p.class_a, p.class_b, len(p)) for p in pairs] == [(n, round_.target, 3) for n in round_.protected]
+        scored = stream.counterfactuals("clear", "overcast", count=3, split="pairs")
+        (own,) = [p for p in stream.scene_pairs[0] if p.class_a == "clear"]
+        assert torch.equal(own.images_a, scored.images_a) and torch.equal(own.images_b, scored.images_b)
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [(("clear", "fog"), "unknown class 'fog'"), (("clear", "foggy", 2, "test"), "calibration or pairs")],
