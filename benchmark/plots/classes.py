@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.plots.drawing import PAPER, Picture
-from benchmark.plots.groups import Groups, rounds
+from benchmark.plots.groups import Groups, leading, rounds
 from benchmark.schema import RoundResult
 from benchmark.tables import points
 
@@ -27,6 +27,7 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
 
     if not groups:
         return None
+    groups, which = leading(groups)
     frame = changes(groups)
     most = max(1.0, float(np.nanmax(np.abs(frame.to_numpy()))))
     width, height = 1.8 + 0.46 * len(frame.columns), 0.9 + 0.21 * len(frame)
@@ -48,14 +49,14 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
     axes.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False, left=False)
     axes.set_xticks(axes.get_xticks(), frame.columns, rotation=40, ha="left", rotation_mode="anchor")
     axes.set(xlabel="", ylabel="")
-    axes.set_title(f"{scenario}: change of accuracy\n(points; orange lost, purple gained)", pad=10)
+    axes.set_title(f"{scenario}: change of accuracy{which}\n(points; orange lost, purple gained)", pad=10)
     told = "; ".join(
         f"{name}: " + ", ".join(f"{of} {points(x / 100)}" for of, x in row.items() if not np.isnan(x))
         for name, row in frame.to_dict("index").items()
     )
     return Picture(
         figure,
-        f"{scenario}: change of accuracy a class",
+        f"{scenario}: change of accuracy a class{which}",
         f"Heat map, a row for each method. Mean change of accuracy over rounds, in points: {told}.",
     )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle, product
 
 from benchmark.plots.drawing import INK, Picture
-from benchmark.plots.groups import Groups
+from benchmark.plots.groups import Groups, leading
 from benchmark.schema import Record
 
 MOST_CLASSES = 8  # of more protected classes, the extremes and the median are drawn
+MOST_ROWS = 8  # of panels, a group each
+DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
 STEP, EXCESS = "step", "loss above the old model's"
 
 
@@ -17,30 +20,46 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
 
     Above the zero line a constraint is violated. None where no run has kept its constraints.
     """
+    import matplotlib.pyplot as plt
     import pandas as pd
     import seaborn as sns
 
+    groups, which = leading({name: runs for name, runs in groups.items() if any(map(_has_some, runs))}, MOST_ROWS)
     rows = [row for name, runs in groups.items() for row in _rows(name, runs)]
     if not rows:
         return None
     frame = pd.DataFrame(rows, columns=["method", "round", "class", STEP, EXCESS])
-    grid = sns.relplot(
-        frame, x=STEP, y=EXCESS, hue="class", style="class", row="method", col="round", kind="line",
-        errorbar=None, height=2.4, aspect=1.9, dashes=True, markers=False, palette="colorblind",
-        facet_kws={"sharex": False, "margin_titles": False},
-    )  # fmt: skip
-    grid.set_titles("{row_name}, {col_name}")
-    grid.refline(y=0, color=INK, linestyle="-", linewidth=1)
-    sns.move_legend(grid, "center left", bbox_to_anchor=(1, 0.5), title="protected class", frameon=False)
-    last = frame[frame[STEP] == frame.groupby(["method", "round"])[STEP].transform("max")]
-    means = last.groupby(["method", "round", "class"], as_index=False, sort=False)[EXCESS].mean()
-    told = "; ".join(f"{', '.join(key)}: {value:+.3f}" for *key, value in means.itertuples(index=False))
+    means = frame.groupby(["method", "round", "class", STEP], as_index=False, sort=False)[EXCESS].mean()
+    methods, rounds, classes = (list(dict.fromkeys(frame[key])) for key in ("method", "round", "class"))
+    looks = dict(zip(classes, zip(cycle(sns.color_palette("colorblind")), cycle(DASHES)), strict=False))
+    size = {"figsize": (4.5 * len(rounds), 2.4 * len(methods)), "gridspec_kw": {"hspace": 0.35, "wspace": 0.05}}
+    figure, panels = plt.subplots(len(methods), len(rounds), sharex=True, sharey=True, squeeze=False, **size)
+    for _, line in means.groupby(["method", "round", "class"], sort=False):
+        name, place, of = line.iloc[0][["method", "round", "class"]]
+        axes, (colour, dash) = panels[methods.index(name)][rounds.index(place)], looks[of]
+        axes.plot(line[STEP], line[EXCESS], color=colour, linestyle=dash, linewidth=1.5, label=of)
+    for axes, (name, place) in zip(panels.flat, product(methods, rounds), strict=True):
+        axes.axhline(0, color=INK, linewidth=1)
+        axes.set_title(f"{name}, {place}")
+    for side in panels[:, 0]:
+        side.set_ylabel(EXCESS)
+    for foot in panels[-1]:
+        foot.set_xlabel(STEP)
+    lines, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(lines, names, title="protected class", loc="center left", bbox_to_anchor=(0.92, 0.5), frameon=False)
+    sns.despine(figure, left=True, bottom=True)
+    last = means[means[STEP] == means.groupby(["method", "round"])[STEP].transform("max")]
+    told = "; ".join(f"{', '.join(key)}: {value:+.3f}" for *key, _, value in last.itertuples(index=False))
     return Picture(
-        grid.figure,
-        f"{scenario}: constraints while training",
+        figure,
+        f"{scenario}: constraints while training{which}",
         "Line charts over training steps of each protected class's loss above the old model's, violated above zero. "
         f"At the last step: {told}.",
     )
+
+
+def _has_some(record: Record) -> bool:
+    return any(result.constraints is not None for result in record.rounds)
 
 
 def _rows(name: str, runs: Sequence[Record]) -> list[tuple[str, str, str, int, float]]:

@@ -13,6 +13,7 @@ from benchmark.tables import canonical, one_line
 
 Groups = Mapping[str, Sequence[Record]]  # shown name: complete runs that differ only in their seed
 LONGEST = 40  # letters of a shown name
+MOST = 48  # groups in a plot that gives each a line: more can be neither read nor drawn in time
 
 
 def named_groups(records: Iterable[Record]) -> Groups:
@@ -32,6 +33,20 @@ def named_groups(records: Iterable[Record]) -> Groups:
         for _, runs in sorted(groups.items()):
             named[_shown(method, _identity(runs[0]), differing, named)] = runs
     return dict(sorted(named.items(), key=lambda item: _order(*item)))
+
+
+def leading(groups: Groups, most: int = MOST) -> tuple[Groups, str]:
+    """The first ``most`` groups and all reference rows, and words for a title where that leaves some out."""
+    own = [name for name, runs in groups.items() if not _is_reference(runs)]
+    if len(own) <= most:
+        return groups, ""
+    chosen = set(own[:most])
+    kept = {name: runs for name, runs in groups.items() if name in chosen or _is_reference(runs)}
+    return kept, f", the best {most} of {len(own)}"
+
+
+def _is_reference(runs: Sequence[Record]) -> bool:
+    return family(runs[0].method.name) == "reference"
 
 
 def _identity(record: Record) -> dict[str, Any]:
@@ -56,7 +71,7 @@ def _shown(method: str, identity: Mapping[str, Any], differing: Sequence[str], t
 def _order(name: str, runs: Sequence[Record]) -> tuple[Any, ...]:
     results = rounds(runs)
     gain = metrics.preserved_gain([(r.target_gain, r.strictly_preserved) for r in results])
-    return family(runs[0].method.name) == "reference", -gain, -sum(r.devsafety for r in results) / len(results), name
+    return _is_reference(runs), -gain, -sum(r.devsafety for r in results) / len(results), name
 
 
 def rounds(runs: Iterable[Record]) -> list[RoundResult]:

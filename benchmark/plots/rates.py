@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark import metrics
 from benchmark.plots.drawing import INK, Picture, family, look
-from benchmark.plots.groups import Groups, rounds
+from benchmark.plots.groups import Groups, leading, rounds
 from benchmark.record_view import mean_luck_rate
 from benchmark.tables import percent, percent_interval
 
@@ -18,6 +18,7 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
 
     if not groups:
         return None
+    groups, which = leading(groups)
     figure, axes = plt.subplots(figsize=(7, 0.9 + 0.21 * len(groups)))
     told = []
     for place, (name, runs) in enumerate(groups.items()):
@@ -33,12 +34,12 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
         told.append(f"{name} {percent(rate)} {percent_interval(*interval)}, by luck {percent(luck)}")
     axes.set_yticks(range(len(groups)), list(groups))
     axes.set(xlim=(-1, 101), ylim=(len(groups) - 0.4, -0.6), xlabel="rounds strictly preserved (%), with 95 % interval")
-    axes.set_title(f"{scenario}: a rate is earned where its whole interval lies right of luck")
+    axes.set_title(f"{scenario}: a rate is earned where its whole interval lies right of luck{which}")
     axes.grid(axis="y", visible=False)
     axes.legend(frameon=False, loc="upper right")
     sns.despine(figure, left=True, bottom=True)
     return Picture(
         figure,
-        f"{scenario}: strict preservation rate and luck rate",
+        f"{scenario}: strict preservation rate and luck rate{which}",
         f"Dot plot, a line for each method. Strict preservation rate with its exact interval: {'; '.join(told)}.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.plots.drawing import GAIN, INK, SAFETY, Picture, family, look, name_column
-from benchmark.plots.groups import Groups
+from benchmark.plots.groups import Groups, leading
 from benchmark.tables import points
 
 
@@ -13,7 +13,7 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
     import numpy as np
     import seaborn as sns
 
-    groups = {name: runs for name, runs in groups.items() if len(runs[0].rounds) > 1}
+    groups, which = leading({name: runs for name, runs in groups.items() if len(runs[0].rounds) > 1})
     if not groups:
         return None
     longest = max((runs[0].rounds for runs in groups.values()), key=len)
@@ -35,10 +35,10 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
         name_column(axes, ends)
     panels[1].set_xticklabels([f"{number}\n{result.target}" for number, result in enumerate(longest, 1)])
     panels[1].set_xlabel("round, and the class it teaches")
-    panels[0].set_title(f"{scenario}: each round starts from the model of the one before")
+    panels[0].set_title(f"{scenario}: each round starts from the model of the one before{which}")
     sns.despine(figure, left=True, bottom=True)
     return Picture(
         figure,
-        f"{scenario}: target gain and DevSafety by round",
+        f"{scenario}: target gain and DevSafety by round{which}",
         f"Two line charts over the rounds. Means over runs, in points, round by round: {'; '.join(told)}.",
     )

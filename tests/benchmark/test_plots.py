@@ -83,6 +83,15 @@ def test_names_do_not_overlap_even_where_all_points_are_one():
         picture.svg()
 
 
+def test_of_very_many_methods_the_best_are_drawn_and_the_title_says_so(tmp_path):
+    changes = {f"method {n:02}": (0, -n, 0) for n in range(50)} | {"frozen": (0, 0, 0)}
+    words = drawn([record(name, 0, changed) for name, changed in changes.items()], tmp_path)
+    for kind in ("-rates", "-classes"):
+        text = words[f"driving{kind}.svg"]
+        assert ", the best 48 of 50" in text
+        assert "method 47" in text and "frozen" in text and "method 48" not in text
+
+
 def test_names_stand_where_no_other_method_is_better_in_both():
     rows = [("safe", 0, 1), ("good", -2, 20), ("beaten", -3, 19), ("level", -2, 15), ("bold", -40, 50)]
     means = pd.DataFrame(rows, columns=["method", drawing.SAFETY, drawing.GAIN])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import plots, report
-from tests.benchmark.example_records import EXAMPLE, diverged, record
+from tests.benchmark.example_records import EXAMPLE, a_round, diverged, record
 
 FLAGS = """
     --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -24,9 +24,14 @@ ATTACKS = (  # each sets a flag if any part of the page takes it for markup or s
 
 
 def two_streams() -> list:
-    """The worked example, a diverged run, and a stream of two rounds."""
-    rounds = [record("mds", seed, (10, 0, 2), (5 + seed, -1, 0), scenario={"name": "two rounds"}) for seed in (0, 1)]
-    return [*EXAMPLE, diverged("broken", 0), *rounds]
+    """The worked example, a diverged run, and a stream of two rounds, the first of them with scene pairs."""
+    scenes = {"scene_pairs": {"group": {"n": 300, "old_correct": 30, "new_correct": 60, "both_correct": 20}}}
+    stream = {"name": "two rounds", "rounds": 2}
+    runs = [
+        record("mds", seed, rounds=[a_round(10, 0, 2) | scenes, a_round(5 + seed, -1, 0)], scenario=stream)
+        for seed in (0, 1)
+    ]
+    return [*EXAMPLE, diverged("broken", 0), *runs]
 
 
 def hostile_records() -> list:

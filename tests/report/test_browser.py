@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
 from tests.benchmark.example_records import EXAMPLE
-from tests.report.conftest import ATTACKS
+from tests.report.conftest import ATTACKS, two_streams
 
 pytestmark = pytest.mark.slow
 
@@ -110,6 +110,16 @@ def test_deep_links_open_methods_and_runs_and_the_back_button_returns(opened, pa
     assert "no significant regression" in opened.find_element(By.ID, "run").text
 
 
+def test_a_run_shows_its_scene_pairs_where_it_has_some(opened, page):
+    run = next(r for r in two_streams() if r.scenario.name == "two rounds")
+    go(opened, f"#/run/{run.run_id}")
+    (found,) = opened.find_elements(By.XPATH, "//details[contains(., '300 scenes')]")
+    found.find_element(By.TAG_NAME, "summary").click()
+    cells = [cell.text for cell in found.find_elements(By.CSS_SELECTOR, "tbody tr > *")]
+    assert cells[0].split("\n") == ["group", "text and image"]
+    assert cells[1:] == ["16.7", "10.0", "20.0", "+10.0", "10", "40"]
+
+
 def test_a_stream_has_its_own_link_plots_and_words_for_them(opened, page):
     go(opened, "#/stream/two%20rounds")
     (section,) = (s for s in opened.find_elements(By.CSS_SELECTOR, "section.stream") if s.is_displayed())
@@ -147,7 +157,7 @@ def test_everything_is_reached_by_keyboard(opened):
     assert order(opened.switch_to.active_element) == "descending" and visible_rows(opened)[0] == "joint"
     press(opened, Keys.SPACE)
     assert order(opened.switch_to.active_element) == "ascending" and visible_rows(opened)[0] == "naive"
-    press(opened, Keys.TAB, Keys.TAB)  # by Seconds to the first row
+    press(opened, Keys.TAB, Keys.TAB, Keys.TAB)  # by Front and Seconds to the first row
     press(opened, Keys.ENTER)
     assert shown_heading(opened) == "naive" and opened.switch_to.active_element.text == "naive"
 
