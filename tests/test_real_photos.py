@@ -8,6 +8,7 @@ import pytest
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # trains a base: two minutes on an idle core
 def test_store_is_developed_on_real_photos(command, photos, monkeypatch, tmp_path):
     monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path / "cache"))
     on_photos = ("--scenario", "folder", "--data", str(photos), "--target", "store", "--seeds", "1", "--json")
