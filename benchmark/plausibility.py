@@ -222,6 +222,11 @@ def _against(peer: Peer, record: Record, predictions: pd.DataFrame) -> Iterator[
         places = [(run.environment.device, run.environment.processor) for run in (record, theirs)]
         if unlike > _allowed(len(first), places[0] == places[1]):
             yield f"{unlike} of {len(first)} predictions of the base are not those of {name}, from the same weights"
+        for kind, counts in record.rounds[0].scene_pairs.items():
+            same = theirs.rounds[0].scene_pairs.get(kind, counts)
+            unlike = abs(counts.old_correct - same.old_correct)
+            if counts.n != same.n or unlike > _allowed(counts.n, places[0] == places[1]):
+                yield f"scene pairs: {kind} of the base is not that of {name}, from the same weights"
 
 
 def _allowed(predictions: int, same_processor: bool) -> float:

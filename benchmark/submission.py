@@ -91,6 +91,7 @@ class _Pool:
         assert record is not None
         alike = [other for other in self.kept if _pictures(other) == _pictures(record) and other.rounds]
         same_base = [other for other in alike if other.base.sha256 == record.base.sha256]
+        same_base.sort(key=lambda other: not other.rounds[0].scene_pairs)  # those first with which more can be compared
         same_seed = [other for other in alike if other.seed == record.seed]
         chosen = {other.run_id: other for part in (same_base or alike, same_seed) for other in part[:1]}
         if chosen:

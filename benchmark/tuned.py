@@ -7,13 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-LIKE = {"places-mini": "driving-foggy"}  # streams that take what was chosen on another
 FILE = Path(__file__).with_name("tuned.json")  # {scenario: {method: {setting: value}}}
 
 
 def tuned(scenario: str, method: str) -> dict[str, Any]:
-    """What was chosen for ``method`` on ``scenario``, or on the one it is like; nothing where there was no search."""
-    chosen: dict[str, Any] = _all().get(LIKE.get(scenario, scenario), {}).get(method, {})
+    """What was chosen for ``method`` on ``scenario``; nothing where there was no search."""
+    chosen: dict[str, Any] = _all().get(scenario, {}).get(method, {})
     return dict(chosen)
 
 

@@ -120,6 +120,18 @@ def in_round(**changes: Any) -> Callable[[Content], object]:
     return lambda content: content["rounds"][0].update(changes)
 
 
+def scenes(old: int) -> Callable[[Content], object]:
+    return in_round(scene_pairs={"group": {"n": 100, "old_correct": old, "new_correct": 50, "both_correct": 0}})
+
+
+@pytest.mark.parametrize(("old", "code"), [(30, 0), (31, 1)])
+def test_scene_pairs_of_one_base_are_the_same(submit, honest, tmp_path, results, old, code):
+    forged(committed("mds-seed1"), results, scenes(30))
+    found, lines = submit(forged(honest, tmp_path / "forged", scenes(old)))
+    assert found == code
+    assert any("scene pairs: group of the base is not that of mds seed 1" in line for line in lines) == bool(code)
+
+
 def in_part(part: str, **changes: Any) -> Callable[[Content], object]:
     return lambda content: content[part].update(changes)
 
