@@ -23,13 +23,14 @@ def scenario_lines() -> Iterator[str]:
 
 
 def method_lines() -> Iterator[str]:
-    """Methods by family; two lines each: what it does, then source, cost and what it needs."""
+    """Methods by family; for each what it does, then a line of source, cost and what it needs."""
     width = max(map(len, METHODS))
     for family, group in groupby(METHODS.items(), key=lambda item: item[1].family):
         yield f"{family}, after a method that trains: finetune+NAME" if family == WEIGHT_SPACE else family
         for name, method in group:
             yield f"  {name:<{width}}  {method.description}"
-            yield f"  {'':<{width}}  {'; '.join(_facts(name, method))}"
+            if facts := "; ".join(_facts(name, method)):
+                yield f"  {'':<{width}}  {facts}"
 
 
 def _facts(name: str, method: Method) -> Iterator[str]:
