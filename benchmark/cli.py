@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -351,6 +352,8 @@ def fingerprints(out: Annotated[Path, typer.Option(help="JSON file to write")]) 
 
 def main() -> None:
     """Run a command; a user's mistake gives one line and exit code 2."""
+    # older pips install Avalanche without the solvers that it asks for, and that nothing here uses
+    warnings.filterwarnings("ignore", "no QP solver found")
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except (ValueError, OSError) as error:
