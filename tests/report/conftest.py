@@ -25,7 +25,7 @@ ATTACKS = (  # each sets a flag if any part of the page takes it for markup or s
 
 def two_streams() -> list:
     """The worked example, a diverged run, and a stream of two rounds, the first of them with scene pairs."""
-    scenes = {"scene_pairs": {"group": {"n": 300, "old_correct": 30, "new_correct": 60, "both_correct": 20}}}
+    scenes = {"scene_pairs": {"group": {"n": 80, "old_correct": 29, "new_correct": 30, "both_correct": 20}}}
     stream = {"name": "two rounds", "rounds": 2}
     runs = [
         record("mds", seed, rounds=[a_round(10, 0, 2) | scenes, a_round(5 + seed, -1, 0)], scenario=stream)
