@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -146,17 +145,11 @@ def _ranked(stream: Sequence[_Figures]) -> list[dict[str, Any]]:
     """The rows of a stream."""
     rows = [_row(figures) for figures in stream]
     _rank([row for row, one in zip(rows, stream, strict=True) if one.entry.same_data and not one.entry.reference])
-    _mark_front([row for row in rows if row["rank"] is not None and row["rounds"]])
-    return rows
-
-
-def _mark_front(rows: Sequence[dict[str, Any]]) -> None:
-    """Mark the rows that no other beats in both means, by falling gain and among equals by falling DevSafety."""
-    means = sorted({(row["target_gain"], row["devsafety"]) for row in rows}, reverse=True)
-    safest = accumulate((safety for _, safety in means), max, initial=-math.inf)  # of those that gain as much or more
-    front = {mean for mean, best in zip(means, safest, strict=False) if mean[1] > best}
-    for row in rows:
+    ranked = [row for row in rows if row["rank"] is not None and row["rounds"]]
+    front = metrics.front((row["target_gain"], row["devsafety"]) for row in ranked)
+    for row in ranked:
         row["front"] = (row["target_gain"], row["devsafety"]) in front
+    return rows
 
 
 def _rank(rows: Sequence[dict[str, Any]]) -> None:

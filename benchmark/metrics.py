@@ -10,8 +10,9 @@ a number is luck is the business of ``benchmark.luck``, whether a change is sign
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -240,6 +241,17 @@ def rate_interval(successes: int, trials: int, confidence: float = 0.95) -> tupl
 
     interval = binomtest(successes, trials).proportion_ci(confidence, method="exact")
     return float(interval.low), float(interval.high)
+
+
+def front(means: Iterable[tuple[float, float]]) -> set[tuple[float, float]]:
+    """The Pareto front: those of ``means`` that no other equals in both figures and exceeds in one.
+
+    Args:
+        means: pairs such as (target gain, DevSafety), the greater the better; none is NaN.
+    """
+    ordered = sorted(set(means), reverse=True)
+    best = accumulate((second for _, second in ordered), max, initial=-math.inf)  # of those before, so not less in both
+    return {mean for mean, before in zip(ordered, best, strict=False) if mean[1] > before}
 
 
 def selection_key(counts: Mapping[str, Counts], target: str, protected: Sequence[str]) -> tuple[float, float]:

@@ -126,7 +126,8 @@ class DevelopmentStream:
         recipe: how the base is trained, where it differs from the usual way.
         augment: whether training sees varied views of the images (crops, rotations, mirror images): for every method
             alike, as it belongs to the data.
-        counterfactuals: makes pairs of pictures of one scene, where the stream can; see ``scenarios.counterfactual``.
+        counterfactuals: makes pairs of pictures of one scene, where the stream can: called as (class A, class B,
+            count=…, split="pairs"), it gives ``scenarios.counterfactual.Counterfactuals``.
     """
 
     name: str

@@ -32,6 +32,7 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
     means = frame.groupby(["method", "round", "class", STEP], as_index=False, sort=False)[EXCESS].mean()
     methods, rounds, classes = (list(dict.fromkeys(frame[key])) for key in ("method", "round", "class"))
     looks = dict(zip(classes, zip(cycle(sns.color_palette("colorblind")), cycle(DASHES)), strict=False))
+    # seaborn's relplot does the same, and lays the whole figure out five times
     size = {"figsize": (4.5 * len(rounds), 2.4 * len(methods)), "gridspec_kw": {"hspace": 0.35, "wspace": 0.05}}
     figure, panels = plt.subplots(len(methods), len(rounds), sharex=True, sharey=True, squeeze=False, **size)
     for _, line in means.groupby(["method", "round", "class"], sort=False):

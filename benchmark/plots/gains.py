@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from benchmark import metrics
 from benchmark.plots.drawing import GAIN, INK, SAFETY, Picture, families_legend, family, look, name_column
 from benchmark.plots.groups import Groups, rounds
 from benchmark.tables import points
@@ -64,5 +64,5 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
 
 def unbeaten(means: pd.DataFrame) -> pd.DataFrame:
     """The rows that no other row beats in both ``SAFETY`` and ``GAIN``."""
-    ordered = means.sort_values([SAFETY, GAIN], ascending=False)
-    return ordered[ordered[GAIN] > ordered[GAIN].cummax().shift(fill_value=-math.inf)]
+    front = metrics.front(zip(means[GAIN], means[SAFETY], strict=True))
+    return means[[pair in front for pair in zip(means[GAIN], means[SAFETY], strict=True)]]

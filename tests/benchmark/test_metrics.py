@@ -238,3 +238,11 @@ def test_rate_interval_covers_the_truth_at_its_level(rate: float, trials: int) -
         if metrics.rate_interval(successes, trials)[0] <= rate <= metrics.rate_interval(successes, trials)[1]
     )
     assert covered >= 0.95
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), max_size=12))
+def test_the_front_is_what_no_other_beats(means: list[tuple[int, int]]) -> None:
+    def beats(one: tuple[int, int], other: tuple[int, int]) -> bool:
+        return one[0] >= other[0] and one[1] >= other[1] and one != other
+
+    assert metrics.front(means) == {mean for mean in means if not any(beats(other, mean) for other in means)}

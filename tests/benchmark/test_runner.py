@@ -108,7 +108,7 @@ def test_a_stream_without_counterfactuals_has_no_scene_pairs(toy_stream, toy_bas
     assert record.rounds[0].scene_pairs == {}
     same, _ = run(with_scenes(toy_stream), toy_base, "frozen").execute()
     counts = same.rounds[0].scene_pairs.values()
-    assert all(own.old_correct == own.new_correct == own.both_correct for own in counts)
+    assert counts and all(own.old_correct == own.new_correct == own.both_correct for own in counts)
     assert same.run_id == record.run_id and same.rounds[0].test == record.rounds[0].test
 
 
