@@ -6,6 +6,7 @@ Image coordinates are u (right) and v (down), both in [0, 1].
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,14 @@ def smooth(t: Tensor) -> Tensor:
 def fraction(t: Tensor) -> Tensor:
     """t - floor(t)."""
     return t - t.floor()
+
+
+def root(squares: Tensor) -> Tensor:
+    """Square roots, in place and correctly rounded: torch's own may be MKL's, whose last bit depends on the processor."""
+    if squares.device.type == "cpu":
+        np.sqrt(squares.numpy(), out=squares.numpy())
+        return squares
+    return squares.sqrt_()
 
 
 def mix(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:

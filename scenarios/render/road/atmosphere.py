@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..canvas import mix
+from ..canvas import mix, root
 from ..noise import digits, fractal, white
 from .shot import Shot
 
@@ -115,7 +115,7 @@ def _specks(shot: Shot, cells: float, salt: Tensor, share: Tensor, small: float,
     radius = digits(value, 1) * (large - small) + small
     dx = (u - column - 0.5) - (digits(value, 2) - 0.5) * (1.0 - 2.0 * large)
     dy = (v - row - 0.5) - (digits(value, 3) - 0.5) * (1.0 - 2.0 * large)
-    disc = (radius - (dx * dx + dy * dy).sqrt_()).mul_(shot.size / cells).add_(0.5).clamp_(0.0, 1.0)
+    disc = (radius - root(dx * dx + dy * dy)).mul_(shot.size / cells).add_(0.5).clamp_(0.0, 1.0)
     return disc * there, dy * 3.0
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..canvas import mix, smooth, span
+from ..canvas import mix, root, smooth, span
 from ..noise import digits, fractal, white
 from .shot import HORIZON, SKY_DISPARITY, Shot
 
@@ -68,11 +68,11 @@ def _stars_and_moon(shot: Shot) -> None:
     dx = slab.x * cells - column - digits(value, 1) * 0.8 - 0.1
     dy = slab.y * cells - row - digits(value, 2) * 0.8 - 0.1
     bright = (value - 0.72).clamp_(min=0.0) * 4.0
-    star = ((0.14 - (dx * dx + dy * dy).sqrt()) * (shot.size / cells) + 0.3).clamp_(0.0, 1.0) * bright
+    star = ((0.14 - root(dx * dx + dy * dy)) * (shot.size / cells) + 0.3).clamp_(0.0, 1.0) * bright
     slab.pixels[:, :3].add_(star * (clear * 0.7))
     moon_x, moon_y = draws.uniform("sky", 5, 0.08, 0.92), draws.uniform("sky", 6, 0.06, 0.22)
     dx, dy = slab.x - moon_x, slab.y - moon_y
-    radius = (dx * dx + dy * dy).sqrt()
+    radius = root(dx * dx + dy * dy)
     disc = ((0.022 - radius) * shot.size + 0.5).clamp_(0.0, 1.0)
     halo = 0.0006 / (radius * radius + 0.0006) * 0.35
     present = draws.chance("sky", 7, 0.5)
