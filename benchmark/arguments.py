@@ -1,32 +1,19 @@
-"""From what was typed to what was meant, with a clear line where it means nothing. Imports no torch."""
+"""From what is typed to what is meant, with a clear line where it means nothing. Imports no torch."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from scenarios import SCENARIOS
-
-Model = TypeVar("Model", bound=BaseModel)
+import methods
+from scenarios import SCENARIOS, Scenario
+from scenarios.wording import unknown_name
 
 
-@dataclass(frozen=True)
-class BaseChoice:
-    """What was asked for with ``--base``, ``--model`` and ``--pretrained``; all None means the stream's own base."""
-
-    file: Path | None = None
-    model: str | None = None
-    pretrained: str | None = None
-
-
-def seeds(count: int | None, listed: str | None) -> tuple[int, ...]:
+def seeds_of(count: int | None, listed: str | None) -> tuple[int, ...]:
     """The seeds of ``--seeds N`` or ``--seed A,B``; 0 to 4 by default."""
     if listed is None:
         count = 5 if count is None else count
@@ -58,17 +45,40 @@ def key_values(pairs: Sequence[str], flag: str) -> dict[str, Any]:
     return values
 
 
+def known_scenario(name: str) -> Scenario:
+    """What is known of a scenario.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in SCENARIOS:
+        raise ValueError(unknown_name("scenario", name, SCENARIOS))
+    return SCENARIOS[name]
+
+
+def known_method(name: str) -> str:
+    """``name``, once it has the form of a method's.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if not methods.is_method(name):
+        raise ValueError(unknown_name("method", name, methods.METHODS))
+    return name
+
+
 def scenario_options(
     scenario: str, pairs: Sequence[str], data: Path | None, target: str | None, protected: str | None
 ) -> dict[str, Any]:
     """The scenario's own arguments: ``--option`` pairs, and those of its flags that it takes.
 
     ``MDS_BENCH_DATA`` stands in for ``--data``.
+
+    Raises:
+        ValueError: the scenario is unknown, or a flag is not for it or missing.
     """
     options = key_values(pairs, "--option")
-    if scenario not in SCENARIOS:
-        return options  # whoever looks it up says so
-    takes, needed = SCENARIOS[scenario].flags, SCENARIOS[scenario].needed
+    takes, needed = known_scenario(scenario).flags, known_scenario(scenario).needed
     flags = {"data": data, "target": target, "protected": protected}
     given = {name: str(value) for name, value in flags.items() if value is not None}
     for name in given:
@@ -84,23 +94,3 @@ def scenario_options(
     if names is not None:
         options["protected"] = tuple(name.strip() for name in names.split(",") if name.strip())
     return options | given
-
-
-def validated(model: type[Model], values: Mapping[str, Any], owner: str) -> Model:
-    """Settings from ``--set`` values.
-
-    Raises:
-        ValueError: an unknown key, with the nearest known one, or a value out of type or range.
-    """
-    known = model.model_fields
-    for key in values:
-        if key not in known:
-            near = get_close_matches(key, list(known), n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"--set: {owner} has no setting {key!r}: {hint}known are {', '.join(known)}")
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ValueError(f"--set {key}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from None

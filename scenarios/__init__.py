@@ -6,22 +6,22 @@ Importing this package is cheap; ``build`` imports torch and Avalanche.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from difflib import get_close_matches
-from functools import partial
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
-from inspect import signature
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scenarios.options import REQUIRED, Option, options_of
+from scenarios.wording import unknown_name
 
 if TYPE_CHECKING:
     from scenarios.stream import DevelopmentStream
 
 GROUP = "mds_bench.scenarios"  # entry points by which other packages add scenarios
 
-__all__ = ["SCENARIOS", "Scenario", "build", "fingerprints", "rendered"]
+__all__ = ["SCENARIOS", "Scenario", "build", "builder", "fingerprints", "rendered"]
 
 
 class Scenario(NamedTuple):
@@ -107,33 +107,41 @@ def build(name: str, seed: int = 0, **options: Any) -> DevelopmentStream:
     Raises:
         ValueError: the name or an option is unknown, or the data cannot serve.
     """
-    if name not in SCENARIOS:
-        raise ValueError(unknown_name("scenario", name, SCENARIOS))
-    module, _, function = SCENARIOS[name].builder.partition(":")
-    make = attrgetter(function)(import_module(module))
-    parameters = {key: p for key, p in signature(make).parameters.items() if key != "seed"}
+    make = builder(name)
+    known = options_of(make)
     for option in options:
-        if option not in parameters:
-            raise ValueError(unknown_name(f"option of scenario {name}:", option, parameters))
-    for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and key not in options:
+        if option not in known:
+            raise ValueError(unknown_name(f"option of scenario {name}:", option, known))
+    for key, option in known.items():
+        if option.default is REQUIRED and key not in options:
             raise ValueError(f"scenario {name} needs the option {key!r}")
-    _check_types(make, options)
+        if key in options:
+            _check_type(key, option, options[key])
     return make(seed=seed, **options)
 
 
-def _check_types(make: Any, options: dict[str, Any]) -> None:
-    """Refuse options of another type than the builder declares."""
+def builder(name: str) -> Callable[..., DevelopmentStream]:
+    """What builds the stream ``name``, from ``seed`` and its options.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if name not in SCENARIOS:
+        raise ValueError(unknown_name("scenario", name, SCENARIOS))
+    module, _, function = SCENARIOS[name].builder.partition(":")
+    return attrgetter(function)(import_module(module))
+
+
+def _check_type(key: str, option: Option, value: Any) -> None:
+    """Refuse a value of another type than the builder declares."""
     from pydantic import TypeAdapter, ValidationError
 
-    hints = get_type_hints(make.func if isinstance(make, partial) else make)
-    for option, value in options.items():
-        if option in hints and not isinstance(value, Path):
-            try:
-                TypeAdapter(hints[option]).validate_python(value, strict=True)
-            except ValidationError as error:
-                message = error.errors()[0]["msg"]
-                raise ValueError(f"{option}={value!r}: {message[0].lower()}{message[1:]}") from None
+    if not isinstance(value, Path):
+        try:
+            TypeAdapter(option.type).validate_python(value, strict=True)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            raise ValueError(f"{key}={value!r}: {message[0].lower()}{message[1:]}") from None
 
 
 def rendered() -> list[str]:
@@ -148,11 +156,3 @@ def fingerprints() -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("fingerprints.json").read_bytes())
     return found
-
-
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for an unknown name: the nearest known one, and all of them."""
-    known = list(known)
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}"

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
-from scenarios.photos import some
+from scenarios.wording import some
 
 # Names what the pixels depend on: raise the number whenever another line of this file would give other pixels.
 TRANSFORM = f"short side and centre 1, Pillow {pillow_version}"

@@ -9,10 +9,10 @@ from functools import partial
 
 import torch
 
-from scenarios import unknown_name
-from scenarios.photos import SPLITS, Photo, compose, find_photos, some
+from scenarios.photos import SPLITS, Photo, compose, find_photos
 from scenarios.pixels import photo_store
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
+from scenarios.wording import some, unknown_name
 
 TEST_PERCENT, VAL_PERCENT = 25, 15
 

@@ -120,6 +120,11 @@ class Plan:
         """In the order of their labels."""
         return tuple(self.prompts)
 
+    @property
+    def option_defaults(self) -> dict[str, int]:
+        """What ``build`` takes for an option that is None."""
+        return vars(self.sizes)
+
     def build(
         self,
         seed: int = 0,

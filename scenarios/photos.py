@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from scenarios.wording import some
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 SPLITS = ("base", "train", "val", "test")
@@ -48,11 +50,6 @@ def find_photos(data: str) -> dict[str, list[Photo]]:
 def compose(name: str) -> str:
     """``name`` in Unicode's composed form (NFC): macOS may store ``é`` as two characters, a terminal sends one."""
     return unicodedata.normalize("NFC", name)
-
-
-def some(items: Sequence[str], most: int = 3) -> str:
-    """The first ``most`` items for a message, and how many more there are."""
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
 def _in_folder(root: Path) -> dict[str, list[Photo]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scenarios import unknown_name
 from scenarios.real import Choices, Pool, Source, data_folder, develop, found, grouped, ranks
 from scenarios.stream import DevelopmentStream, Round
+from scenarios.wording import unknown_name
 
 SOURCE = Source(
     "Places365-Standard", "places2.csail.mit.edu: small images (256 * 256) of train and val, and the file lists"

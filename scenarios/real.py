@@ -16,9 +16,9 @@ import pandas as pd
 import torch
 
 from scenarios.decoding import TRANSFORM, UnreadablePhotos, decode
-from scenarios.photos import some
 from scenarios.pixels import PixelStore, load_photos
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
+from scenarios.wording import some
 
 VARIABLE = "MDS_BENCH_DATA"
 

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from scenarios import bdd100k, decoding, places365, unknown_name
-from scenarios.photos import some
 from scenarios.pixels import Progress
 from scenarios.real import Pool, Source, data_folder
+from scenarios.wording import some
 
 # Frames of each weather in official val, recovered from a published training log; foggy as the study divided all 143.
 WEATHER_TEST = {"clear": 5346, "overcast": 1239, "snowy": 769, "rainy": 738, "partly cloudy": 738, "foggy": 43}

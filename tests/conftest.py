@@ -28,7 +28,7 @@ def make_toy_stream(seed: int, per_class: int = 30, rounds: int = 1):
 @pytest.fixture(scope="session")
 def toy_base(toy_stream):
     """A model that knows a to e and has never met f."""
-    from benchmark.pretrain import Recipe, pretrain
+    from benchmark.running.pretrain import Recipe, pretrain
 
     return pretrain(toy_stream.pretraining(), toy_stream.prompts, Recipe(steps=37, batch_size=64, prior=0.0))
 

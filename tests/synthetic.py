@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.records import record_path
-from benchmark.schema import Record
+from benchmark.records.files import record_path
+from benchmark.records.schema import Record
 
 TARGET = "foggy"
 PROTECTED = ("clear", "overcast", "snowy", "rainy", "partly cloudy")

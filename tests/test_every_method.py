@@ -9,11 +9,11 @@ import torch
 
 import methods
 import scenarios
-from benchmark.arguments import BaseChoice
-from benchmark.bases import load_base
-from benchmark.records import recompute
-from benchmark.runner import Run
-from benchmark.trial import run_trial
+from benchmark.records.files import recompute
+from benchmark.running.bases import Bases
+from benchmark.running.request import BaseChoice
+from benchmark.running.runner import Run
+from benchmark.running.trial import run_trial
 from tests.methods.developing import RUNNABLE
 
 SMALL = {"steps": 3, "batch_size": 48, "samples": 8, "fisher_samples": 8, "calibration": 8}
@@ -24,7 +24,7 @@ SIZES = {"target_images": 24, "protected_per_class": 4, "val_per_class": 4, "tes
 def stream_and_base(seed: int):
     """A small places-mini of 20 classes, with its shipped base."""
     stream = scenarios.build("places-mini", seed, **SIZES)
-    return stream, *load_base(stream, BaseChoice(), "cpu", lambda *_: None)
+    return stream, *Bases().load(stream, BaseChoice(), "cpu", lambda *_: None)
 
 
 def run(name: str, seed: int, device: str = "cpu"):

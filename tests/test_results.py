@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
-from benchmark import leaderboard, plots, records
+from benchmark.leaderboard.families import FAMILIES, family
+from benchmark.leaderboard.text import write
+from benchmark.records import files
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 
 
 def test_the_leaderboard_is_made_of_the_records(tmp_path):
     shutil.copytree(RESULTS / "records", tmp_path / "records")
-    for made in leaderboard.write(tmp_path):
+    for made in write(tmp_path):
         assert made.read_bytes() == (RESULTS / made.name).read_bytes(), (
             f"run: python -m benchmark leaderboard ({made.name})"
         )
@@ -24,7 +25,7 @@ def test_every_count_follows_from_the_predictions_beside_it():
     paths = sorted((RESULTS / "records").rglob("*.json"))
     assert paths
     for path in paths:
-        assert records.recompute(records.read(path), records.read_predictions(path)) == [], path
+        assert files.recompute(files.read(path), files.read_predictions(path)) == [], path
 
 
 def test_the_readme_shows_rows_of_the_leaderboard_from_every_family():
@@ -32,8 +33,8 @@ def test_the_readme_shows_rows_of_the_leaderboard_from_every_family():
     made = (RESULTS / "leaderboard.md").read_text().split("## driving-foggy")[1].split("## ")[0].splitlines()
     shown = [line for line in readme if line.startswith("| ")]
     assert set(shown) <= set(made), "copy rows of results/leaderboard.md into the README"
-    families = {plots.family(row.split(" | ")[1].split(" ")[0]) for row in shown[2:]}
-    assert families == set(plots.FAMILIES)
+    families = {family(row.split(" | ")[1].split(" ")[0]) for row in shown[2:]}
+    assert families == set(FAMILIES)
 
 
 def plain(settings) -> dict:
@@ -42,18 +43,19 @@ def plain(settings) -> dict:
 
 
 def test_what_was_tuned_is_what_the_searches_chose():
-    from benchmark import tuned, tuning
+    from benchmark.records import tuned
+    from benchmark.running import tuning
 
     assert tuned.FILE.read_bytes() == tuning.tuned_bytes(RESULTS), "run: python -m benchmark adopt"
 
 
 def test_searches_were_equal_and_on_seeds_that_are_not_reported():
     import methods
-    from benchmark import tuning
+    from benchmark.running import tuning
 
     paths = sorted((RESULTS / "tuning").rglob("*.json"))
     assert paths
-    reported = {record.seed for record in records.read_all(RESULTS)}
+    reported = {record.seed for record in files.read_all(RESULTS)}
     for search in map(tuning.read, paths):
         strategy = methods.load(search.method)
         assert search.version == strategy.VERSION and search.seeds == tuning.TUNING_SEEDS
@@ -65,11 +67,11 @@ def test_searches_were_equal_and_on_seeds_that_are_not_reported():
 def test_records_were_made_by_the_code_as_it_is():
     """Settings, versions, pictures and the shipped bases of the committed records are today's."""
     import methods
-    from benchmark.bases import shipped_base
-    from benchmark.tuned import tuned
+    from benchmark.records.tuned import tuned
+    from benchmark.running.bases import shipped_base
     from scenarios import fingerprints
 
-    for record in records.read_all(RESULTS):
+    for record in files.read_all(RESULTS):
         strategy, today = methods.load(record.method.name), fingerprints()[record.scenario.name]
         assert record.method.version == strategy.VERSION
         chosen = tuned(record.scenario.name, record.method.name)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from results.studies.mds import report
 from results.studies.strictness import figure
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_the_page_shows_the_tables():

@@ -12,8 +12,8 @@ import pytest
 
 import methods
 from scenarios.mock import one_round
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "your-own-method.md").read_text()
 FILES: dict[str, str] = {}
 for file_name, block in re.findall(r"^`(\w+\.py)`[^\n]*\n\n```python\n(.*?)^```$", TEXT, re.M | re.S):
@@ -44,9 +44,9 @@ def test_its_tests_pass(tutorial):
 
 
 def test_its_method_runs_and_keeps_a_record(tutorial):
-    from benchmark.runner import Run
-    from benchmark.schema import BaseInfo
-    from benchmark.trial import random_base
+    from benchmark.records.schema import BaseInfo
+    from benchmark.running.promises import random_base
+    from benchmark.running.runner import Run
 
     method, stream = tutorial("my_method").KeepMargin, one_round()
     info = BaseInfo(name="random", sha256="0" * 64, model="mds-tiny")

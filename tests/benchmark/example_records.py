@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from benchmark import records
-from benchmark.schema import Record
+from benchmark.records import files
+from benchmark.records.schema import Record
+from tests import ROOT
 
 CLASSES = ["foggy", "clear", "partly cloudy"]
-COMMITTED = Path(__file__).parents[2] / "results"
+COMMITTED = ROOT / "results"
 
 
 def a_round(target: int, clear: int, cloudy: int) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def shown(call: Any, *arguments: Any) -> str:
 
 def save(found: Sequence[Record], results: Path) -> Path:
     for one in found:
-        records.write(one, pd.DataFrame(columns=records.COLUMNS), results)
+        files.write(one, pd.DataFrame(columns=files.COLUMNS), results)
     return results
 
 

@@ -43,7 +43,7 @@ def test_what_is_finished_is_not_run_again_unless_forced(command):
 
 
 def test_an_interrupted_command_goes_on_where_it_stopped(command, monkeypatch):
-    from benchmark import runner
+    from benchmark.running import runner
 
     made = []
     execute = runner.Run.execute

@@ -11,8 +11,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandomResizedCrop, RandomRotation
 from torchvision.transforms.v2 import functional as tv
 
-from benchmark import pretrain as pretraining
-from benchmark.pretrain import Recipe, pretrain
+from benchmark.running import pretrain as pretraining
+from benchmark.running.pretrain import Recipe, pretrain
 from methods.augmentation import Views, augment, draw_views, show
 from methods.batches import Permutations, generator
 

@@ -26,7 +26,7 @@ def losses(method: str) -> list[float]:
     """Losses of the first steps of seed 0 on a small driving-foggy."""
     import methods
     import scenarios
-    from benchmark.bases import shipped_base
+    from benchmark.running.bases import shipped_base
     from methods.checkpoints import load_checkpoint
 
     stream = scenarios.build(

@@ -130,8 +130,8 @@ def test_what_a_method_may_use_is_what_the_registry_says(own):
 
 
 def test_a_run_withholds_what_the_registry_does_not_grant(toy_stream, toy_base):
-    from benchmark.runner import Run
-    from benchmark.schema import BaseInfo
+    from benchmark.records.schema import BaseInfo
+    from benchmark.running.runner import Run
 
     seen = {}
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import methods
-from benchmark.runner import Run
-from benchmark.schema import BaseInfo
+from benchmark.records.schema import BaseInfo
+from benchmark.running.runner import Run
 from methods.clip import predict_logits
 from methods.mds import MDS, MDSSettings
 from methods.objectives import class_losses

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import scenarios
-from benchmark.bases import shipped_base
-from benchmark.cards import card
-from benchmark.records import read
+from benchmark.catalogue.cards import card
+from benchmark.records.files import read
+from benchmark.running.bases import shipped_base
 from methods.checkpoints import load_checkpoint
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 SMALL = ("target_images=8", "protected_per_class=2", "val_per_class=1", "test_per_class=2")
 OPTIONS = [word for option in SMALL for word in ("--option", option)]
 

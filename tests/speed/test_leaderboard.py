@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import leaderboard, records
+from benchmark.leaderboard import text
+from benchmark.records import files
 from tests.synthetic import save, synthetic_records
 
 COUNT = 10_000
@@ -23,12 +24,12 @@ def results(tmp_path_factory):
 
 
 def test_reading(benchmark, results):
-    assert len(benchmark.pedantic(records.read_all, args=(results,), rounds=3)) == COUNT
+    assert len(benchmark.pedantic(files.read_all, args=(results,), rounds=3)) == COUNT
 
 
 def test_aggregating(benchmark, results):
-    found = records.read_all(results)
-    frame, across = benchmark.pedantic(leaderboard.frames, args=(found,), rounds=3, warmup_rounds=1)
+    found = files.read_all(results)
+    frame, across = benchmark.pedantic(text.frames, args=(found,), rounds=3, warmup_rounds=1)
     assert frame["seeds"].sum() == COUNT and len(across) == COUNT // 20
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.plots.drawing import GAIN, INK, SAFETY, Picture, style
-from benchmark.records import replace_file
+from benchmark.leaderboard.plots.drawing import GAIN, INK, SAFETY, Picture, style
+from benchmark.output.files import replace_file
 
 
 def write(runs: pd.DataFrame, path: pd.DataFrame, effects: pd.DataFrame, scores: pd.DataFrame, folder: Path) -> None:

@@ -16,10 +16,10 @@ import pandas as pd
 from torch import Tensor
 
 import scenarios
-from benchmark.arguments import BaseChoice
-from benchmark.bases import load_base
-from benchmark.records import replace_file
-from benchmark.runner import Run
+from benchmark.output.files import replace_file
+from benchmark.running.bases import Bases
+from benchmark.running.request import BaseChoice
+from benchmark.running.runner import Run
 from methods.clip import ClipClassifier, predict_logits
 from methods.mds import MDS, MDSSettings
 from methods.merging import WiSEFT
@@ -82,7 +82,7 @@ def main() -> None:
 def measure(seed: int) -> pd.DataFrame:
     """All models of one seed."""
     stream = scenarios.build("driving-foggy", seed)
-    base, info = load_base(stream, BaseChoice(), "cpu", lambda *_: None)
+    base, info = Bases().load(stream, BaseChoice(), "cpu", lambda *_: None)
     strategy = combined(MDS, Along)
     run = Run(stream, base, info, "mds", strategy, strategy.SETTINGS(**MDSSettings().model_dump()))
     data = stream.data[0]

@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 
 import methods
-from benchmark import luck
-from benchmark.arguments import key_values, validated
-from benchmark.records import read_all, replace_file
-from benchmark.schema import Record
-from benchmark.tables import markdown_table, percent, points
-from benchmark.tuned import tuned
+from benchmark.arguments import key_values
+from benchmark.metrics import luck
+from benchmark.output.files import replace_file
+from benchmark.output.tables import markdown_table, percent, points
+from benchmark.records.files import read_all
+from benchmark.records.schema import Record
+from benchmark.records.tuned import tuned
+from benchmark.running.request import validated
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[2] / "docs" / "mds.md"

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmark.luck import strict_probability
-from benchmark.plots.drawing import INK, Picture, style
-from benchmark.records import replace_file
+from benchmark.leaderboard.plots.drawing import INK, Picture, style
+from benchmark.metrics.luck import strict_probability
+from benchmark.output.files import replace_file
 
 FILE = Path(__file__).with_name("strictness.svg")
 IMAGES = 800  # test images a class, as in driving-foggy

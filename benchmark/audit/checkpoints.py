@@ -1,0 +1,69 @@
+"""Two checkpoints on the test images of a scenario, as the release gate counts them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.metrics.counts import Counts, count_pairs
+from benchmark.output.progress import Reporter
+from benchmark.running.request import BaseChoice
+from benchmark.running.streams import build
+from scenarios import rendered
+
+
+class Measured(NamedTuple):
+    """Counts of every class that has test images, and what the stream develops and protects."""
+
+    counts: dict[str, Counts]
+    target: str
+    protected: tuple[str, ...]
+
+
+def measure(
+    old: Path, new: Path, scenario: str, options: dict[str, Any], model: str | None, device: str, reporter: Reporter
+) -> Measured:
+    """Let two checkpoints classify the test images of a scenario, of its last round where it has several.
+
+    Args:
+        old: safetensors file of the model in use.
+        new: safetensors file of its successor, for images of the same size.
+        scenario: name of the stream, a known one.
+        options: of the stream, as in ``scenarios.build``.
+        model: open_clip architecture of files that do not name theirs.
+        device: auto, cpu or cuda.
+        reporter: told about pictures that are being made.
+
+    Raises:
+        ValueError: an option, the data or a checkpoint is not usable.
+    """
+    for path in (old, new):
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file")
+
+    # only now what takes seconds to import
+    import torch
+
+    from benchmark.running.bases import Bases, pick_device
+    from methods.checkpoints import image_size
+    from methods.clip import predict_logits
+
+    place = pick_device(device)
+    sizes = {path: image_size(model, path) for path in (old, new)}
+    if sizes[old] != sizes[new]:
+        raise ValueError(
+            f"{new} takes {sizes[new]} px images and {old} {sizes[old]} px: write the predictions of both to files, "
+            "and audit these"
+        )
+    few = {"target_images": 1, "protected_per_class": 1} if scenario in rendered() else {}  # only test is looked at
+    stream = build(scenario, 0, few | {"image_size": sizes[old]} | options, reporter)
+    test, last = stream.data[-1].test, stream.rounds[-1]
+    predictions = []
+    for path in (old, new):
+        classifier, _ = Bases().load(stream, BaseChoice(path, model), place, reporter.report)
+        logits = predict_logits(classifier.to(place), test.images)
+        if not torch.isfinite(logits).all():
+            raise ValueError(f"{path}: its outputs are not finite on {scenario}: the weights are damaged")
+        predictions.append(logits.argmax(dim=1).numpy())
+    counts = count_pairs(test.labels.numpy(), predictions[0], predictions[1], stream.classes)
+    return Measured({name: own for name, own in counts.items() if own.n}, last.target, last.protected)

@@ -1,0 +1,102 @@
+"""An audit as a table, a JSON object, an HTML page and a JUnit file."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+from benchmark.audit import words
+from benchmark.audit.rule import Audit, ClassAudit
+from benchmark.output import junit
+from benchmark.output.files import replace_file
+from benchmark.output.pages import templates
+
+
+def print_audit(audit: Audit) -> None:
+    """Show every class, both verdicts, the reason and the remedy."""
+    from rich.text import Text
+
+    from benchmark.output.tables import console, print_rows
+
+    out = console()
+    print_rows(out, "", list(words.HEADINGS), words.rows(audit))
+    for line in words.summary(audit):
+        out.print(Text(line), soft_wrap=True)
+
+
+def as_json(audit: Audit, old: Path, new: Path) -> dict[str, Any]:
+    """All figures as plain data; NaN is None."""
+    return {
+        "verdict": audit.verdict,
+        "exit_code": audit.exit_code,
+        "strictly_preserved": audit.strictly_preserved,
+        "reason": words.reason(audit),
+        "next": words.remedy(audit),
+        "alpha": audit.alpha,
+        "margin": audit.margin,
+        "drop": audit.drop,
+        "old": _file(old),
+        "new": _file(new),
+        "target": audit.target,
+        "protected": [one.name for one in audit.protected],
+        "classes": {one.name: _class_json(one) for one in audit.classes},
+    }
+
+
+def _class_json(one: ClassAudit) -> dict[str, Any]:
+    counts = one.counts
+    figures = {
+        "old_accuracy": counts.old_accuracy,
+        "new_accuracy": counts.new_accuracy,
+        "change": counts.change,
+        "p": one.p,
+        "p_adjusted": one.p_adjusted,
+        "p_non_inferior": one.p_non_inferior,
+        "largest_loss": one.largest_loss,
+        "detectable_drop": one.detectable_drop,
+    }
+    return {
+        "status": one.status,
+        "n": counts.n,
+        "both_right": counts.both_correct,
+        "lost": counts.lost,
+        "won": counts.won,
+        "both_wrong": counts.n - counts.both_correct - counts.lost - counts.won,
+    } | {key: None if math.isnan(value) else value for key, value in figures.items()}
+
+
+def _file(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        return {"path": str(path), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def write_junit(path: Path, audit: Audit) -> None:
+    """One case a protected class: regressed is a failure, undecided counts as skipped."""
+
+    def case(one: ClassAudit) -> junit.Case:
+        counts = one.counts
+        line = f"{words.points(counts.change)} points: {counts.lost} lost and {counts.won} won of {counts.n} images"
+        if one.status == "regressed":
+            return junit.Case(one.name, failure=f"{line}, Holm p {words.p_value(one.p_adjusted)}")
+        if one.status == "undecided":
+            images = words.images_to_decide(audit, one)
+            return junit.Case(one.name, skipped=f"undecided, {line}; images that would decide: {images}")
+        return junit.Case(one.name)
+
+    junit.write(path, "mds-bench audit", [case(one) for one in audit.protected])
+
+
+def write_html(path: Path, audit: Audit, old: Path, new: Path) -> None:
+    """One self-contained page."""
+    page = templates(Path(__file__).parent).get_template("page.html")
+    text = page.render(
+        audit=audit,
+        summary=words.summary(audit),
+        headings=words.HEADINGS,
+        rows=list(words.rows(audit)),
+        files={"Old": _file(old), "New": _file(new)},
+        size=words.size,
+    )
+    replace_file(path, text.encode())

@@ -1,0 +1,34 @@
+"""Data sets on disk, and what the rendered streams are today."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmark.output.files import replace_file
+from benchmark.output.progress import Reporter
+from benchmark.running.streams import build
+from scenarios import rendered
+
+
+def write_fingerprints(out: Path) -> None:
+    """Write what the rendered streams are today, for records to be compared with."""
+    found: dict[str, dict[str, Any]] = {}
+    with Reporter() as reporter:
+        for name in rendered():
+            stream = build(name, 0, {"target_images": 1, "protected_per_class": 1}, reporter)
+            options = {key: stream.options[key] for key in ("image_size", "val_per_class", "test_per_class")}
+            found[name] = {"version": stream.version, "fingerprint": stream.fingerprint, "options": options}
+    replace_file(out, (json.dumps(found, indent=1) + "\n").encode())
+    print(f"fingerprints: {out}")
+
+
+def verify_data(scenario: str, options: dict[str, Any], decode: bool) -> bool:
+    """Print what a data set on disk holds and lacks; whether it can serve."""
+    from scenarios.verify import verify
+
+    with Reporter() as reporter:
+        report = verify(scenario, options.get("data", ""), decode, reporter.report)
+    print("\n".join(report.lines()))
+    return report.ok

@@ -1,0 +1,115 @@
+"""What there is to choose from, for people to read: methods with family, source and cost; scenarios."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from benchmark.arguments import known_method, known_scenario
+from benchmark.output.tables import console, print_rows
+from benchmark.records.tuned import tuned
+from methods import METHODS, WEIGHT_SPACE, Method
+from scenarios import SCENARIOS
+
+COSTS = Path(__file__).with_name("costs.json")  # made by: python -m benchmark costs
+
+
+def print_list(what: str, name: str | None = None, markdown: bool = False) -> None:
+    """Print what there is, or what can be set of one method or scenario.
+
+    Args:
+        what: methods or scenarios.
+        name: one of them.
+        markdown: print docs/methods.md instead.
+
+    Raises:
+        ValueError: there is no such thing.
+    """
+    if what not in ("methods", "scenarios"):
+        raise ValueError(f"list what? methods or scenarios, not {what!r}")
+    if markdown and (what != "methods" or name is not None):
+        raise ValueError("--markdown is for the list of methods")
+    if markdown:
+        from benchmark.catalogue.method_table import document
+
+        print(document(), end="")
+    elif name is not None:
+        _print_one(what, name)
+    else:
+        print("\n".join(method_lines() if what == "methods" else scenario_lines()))
+
+
+def _print_one(what: str, name: str) -> None:
+    """A method's facts and settings, or a scenario's options."""
+    if what == "methods":
+        known_method(name)
+    else:
+        known_scenario(name)
+    from benchmark.catalogue import settings
+
+    out = console()
+    if what == "methods":
+        for line in _about(name):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_rows(out, "settings: --set NAME=VALUE", settings.SETTING_HEADINGS, settings.settings_of(name), left=6)
+        for scenario in SCENARIOS:
+            if chosen := tuned(scenario, name):
+                values = ", ".join(f"{key}={settings.value(own)}" for key, own in chosen.items())
+                out.print(f"on {scenario} run starts from: {values}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        out.print(f"{name}: {SCENARIOS[name].description}", markup=False, highlight=False, soft_wrap=True)
+        print_rows(out, "options: --option NAME=VALUE", settings.OPTION_HEADINGS, settings.options_table(name), left=4)
+
+
+def _about(name: str) -> Iterator[str]:
+    """A line per part of a name: the method that trains, and the plugin after its ``+``."""
+    for part in [name] if name in METHODS else name.split("+"):
+        if part in METHODS:
+            yield "; ".join((f"{part}: {METHODS[part].description}", *_facts(part, METHODS[part])))
+
+
+def scenario_lines() -> Iterator[str]:
+    """A line per scenario."""
+    width = max(map(len, SCENARIOS))
+    for name, scenario in SCENARIOS.items():
+        yield f"{name:<{width}}  {scenario.description}"
+
+
+def method_lines() -> Iterator[str]:
+    """Methods by family; for each what it does, then a line of source, cost and what it needs."""
+    width = max(map(len, METHODS))
+    for family, group in groupby(METHODS.items(), key=lambda item: item[1].family):
+        yield f"{family}, after a method that trains: finetune+NAME" if family == WEIGHT_SPACE else family
+        for name, method in group:
+            yield f"  {name:<{width}}  {method.description}"
+            if facts := "; ".join(_facts(name, method)):
+                yield f"  {'':<{width}}  {facts}"
+
+
+def _facts(name: str, method: Method) -> Iterator[str]:
+    if method.source:
+        yield method.source
+    if (step := costs().get("steps", {}).get(timed_as(name))) is not None:
+        yield f"step {step:.2f} x finetune"
+    if method.passes:
+        yield f"extra passes: {method.passes}"
+    if method.stores:
+        yield f"stores: {method.stores}"
+    if method.access:
+        yield "uses " + ", ".join(sorted(method.access))
+
+
+def timed_as(name: str) -> str:
+    """The name under which a method is run when all are: a plugin goes with fine-tuning."""
+    return f"finetune+{name}" if name in METHODS and METHODS[name].family == WEIGHT_SPACE else name
+
+
+@cache
+def costs() -> dict[str, Any]:
+    """Measured times; nothing where none were measured."""
+    found: dict[str, Any] = json.loads(COSTS.read_bytes()) if COSTS.is_file() else {}
+    return found

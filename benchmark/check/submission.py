@@ -1,0 +1,162 @@
+"""Records that others made: checked, and added all together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.check.plausibility import Peer, reasons
+from benchmark.output.tables import one_line
+from benchmark.records import files
+from benchmark.records.schema import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REFUSED, UNREADABLE = 1, 2  # exit codes
+
+
+@dataclass
+class Submission:
+    """A file that is to be added, and what speaks against it."""
+
+    path: Path
+    record: Record | None = None  # None if there is none to be read
+    predictions: pd.DataFrame | None = None
+    reasons: list[str] = field(default_factory=list)
+
+
+def submit(paths: Sequence[Path], results: Path, allow_unknown_stream: bool = False) -> int:
+    """Check records and add them to ``results``, unless anything speaks against one; print a line a reason.
+
+    Args:
+        paths: records, or folders that hold some; the predictions lie beside each.
+        results: the folder that keeps them.
+        allow_unknown_stream: whether streams are taken whose pictures this package cannot know.
+
+    Returns:
+        An exit code: 0 if all were added; else none was: ``UNREADABLE`` if a file holds no record, otherwise
+        ``REFUSED``.
+
+    Raises:
+        ValueError: if what is in ``results`` cannot be read.
+        OSError: if it cannot be written; nothing is left of what was.
+    """
+    found = check(paths, results, allow_unknown_stream)
+    for one in found:
+        for line in one.reasons or ["fine"]:
+            print(one_line(f"{one.path}: {line}"))
+    if refused := [one for one in found if one.reasons]:
+        print(f"nothing was added: {len(refused)} of {len(found)} refused")
+        return UNREADABLE if any(one.record is None for one in refused) else REFUSED
+    _add(found, results)
+    print(f"added {len(found)} to {results / 'records'}; next: python -m benchmark leaderboard --results {results}")
+    return 0
+
+
+def check(paths: Sequence[Path], results: Path, allow_unknown_stream: bool = False) -> list[Submission]:
+    """Every submitted file with all that speaks against it, in the order given; nothing is written.
+
+    Raises:
+        ValueError: if what is in ``results`` cannot be read.
+    """
+    kept = files.read_all(results) if (results / "records").is_dir() else []
+    found = [_read(path) for path in _files(paths)]
+    pool = _Pool(kept, results, found)
+    for number, one in enumerate(found):
+        if one.record is None:
+            continue
+        one.reasons += _misplaced(one.path, one.record)
+        if _kept_at(one.record, results).exists():
+            one.reasons.append(f"this run is in {results} already")
+        if earlier := [other.path for other in found[:number] if _same_run(other.record, one.record)]:
+            one.reasons.append(f"the same run as {earlier[0]}")
+        if one.predictions is not None:
+            one.reasons += reasons(one.record, one.predictions, pool.peers(one), allow_unknown_stream)
+    return found
+
+
+class _Pool:
+    """Where peers come from: the records at hand; where there are none, what was submitted before."""
+
+    def __init__(self, kept: Sequence[Record], results: Path, submitted: Sequence[Submission]) -> None:
+        self.kept, self.results, self.submitted = kept, results, submitted
+        self._read: dict[str, Peer] = {}
+
+    def peers(self, submission: Submission) -> list[Peer]:
+        """At most two: one on the same pictures, from the same base if there is such a one; one of the same seed."""
+        record = submission.record
+        assert record is not None
+        alike = [other for other in self.kept if _pictures(other) == _pictures(record) and other.rounds]
+        same_base = [other for other in alike if other.base.sha256 == record.base.sha256]
+        same_base.sort(key=lambda other: not other.rounds[0].scene_pairs)  # those first with which more can be compared
+        same_seed = [other for other in alike if other.seed == record.seed]
+        chosen = {other.run_id: other for part in (same_base or alike, same_seed) for other in part[:1]}
+        if chosen:
+            return [self._peer(run_id, other) for run_id, other in chosen.items()]
+        earlier = self.submitted[: self.submitted.index(submission)]
+        return [
+            Peer(other.record, other.predictions)
+            for other in earlier
+            if other.record is not None and other.predictions is not None
+            if not other.reasons and _pictures(other.record) == _pictures(record)
+        ][:1]
+
+    def _peer(self, run_id: str, record: Record) -> Peer:
+        if run_id not in self._read:
+            self._read[run_id] = Peer(record, files.read_predictions(_kept_at(record, self.results)))
+        return self._read[run_id]
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        inside = sorted(path.rglob("*.json")) if path.is_dir() else []
+        yield from inside or [path]
+
+
+def _read(path: Path) -> Submission:
+    found = Submission(path)
+    if path.is_dir():
+        found.reasons.append("holds no records")
+        return found
+    try:
+        found.record = files.read(path)
+        found.predictions = files.read_predictions(path)
+    except ValueError as error:
+        found.reasons.append(str(error).removeprefix(f"{path}: "))
+    return found
+
+
+def _misplaced(path: Path, record: Record) -> Iterator[str]:
+    wanted = _kept_at(record, Path()).name
+    if path.name != wanted:
+        yield f"what is in it is the run {wanted}: it was changed or renamed"
+
+
+def _kept_at(record: Record, results: Path) -> Path:
+    return files.record_path(results, record.scenario.name, record.method.name, record.seed, record.run_id)
+
+
+def _same_run(one: Record | None, other: Record) -> bool:
+    return one is not None and one.run_id == other.run_id
+
+
+def _pictures(record: Record) -> tuple[str, int, str]:
+    return record.scenario.name, record.scenario.version, record.scenario.fingerprint
+
+
+def _add(found: Sequence[Submission], results: Path) -> None:
+    """Write all, or leave nothing."""
+    try:
+        for one in found:
+            assert one.record is not None and one.predictions is not None  # or there were reasons
+            files.write(one.record, one.predictions, results)
+    except BaseException:
+        for one in found:
+            assert one.record is not None
+            path = _kept_at(one.record, results)
+            path.unlink(missing_ok=True)
+            path.with_suffix(".csv.gz").unlink(missing_ok=True)
+        raise

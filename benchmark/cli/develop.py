@@ -1,0 +1,144 @@
+"""Commands that develop models: run, try, tune, adopt, pretrain."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.arguments import key_values, known_method, scenario_options, seeds_of
+from benchmark.cli.app import RESULTS, RUNS, app
+from benchmark.cli.options import (
+    Base,
+    Data,
+    Device,
+    MethodOption,
+    Model,
+    Options,
+    Pretrained,
+    Protected,
+    Quiet,
+    Results,
+    ScenarioOption,
+    Seed,
+    Seeds,
+    Set,
+    Target,
+)
+
+
+@app.command()
+def run(
+    method: MethodOption,
+    scenario: ScenarioOption = "driving-foggy",
+    seeds: Seeds = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    settings: Set = None,
+    results: Results = RUNS,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per method, nothing else")] = False,
+    quiet: Quiet = False,
+    force: Annotated[bool, typer.Option("--force", help="run again what is finished")] = False,
+    data: Data = None,
+    target: Target = None,
+    protected: Protected = None,
+    option: Options = None,
+    base: Base = None,
+    model: Model = None,
+    pretrained: Pretrained = None,
+    preset: Annotated[str | None, typer.Option(help="paper: CLIP ViT-B/16 at 224 px with the published steps")] = None,
+) -> None:
+    """Develop a base model with a method, score strict preservation, keep records."""
+    from benchmark.leaderboard.summary import print_runs
+    from benchmark.running import jobs
+    from benchmark.running.request import BaseChoice, Request
+
+    request = Request(
+        method=method,
+        scenario=scenario,
+        seeds=seeds_of(seeds, seed),
+        options=scenario_options(scenario, option or [], data, target, protected),
+        settings=key_values(settings or [], "--set"),
+        device=device,
+        results=results,
+        force=force,
+        preset=preset,
+        base=BaseChoice(base, model, pretrained),
+    )
+    print_runs(jobs.run(request, quiet or as_json), results, as_json)
+
+
+@app.command("try")
+def try_(method: Annotated[str, typer.Argument(help="a name, or path/to/file.py:Class")]) -> None:
+    """Check a method's implementation in under a minute; exit code 1 with the reason if it may not compete."""
+    known_method(method)
+    from benchmark.running.trial import run_trial
+    from methods import load
+
+    if not run_trial(load(method), method):
+        sys.exit(1)
+
+
+@app.command()
+def tune(
+    method: MethodOption,
+    scenario: ScenarioOption = "driving-foggy",
+    budget: Annotated[int, typer.Option(min=1, help="trials per method; the same for all that are compared")] = 6,
+    seed: Annotated[str, typer.Option(help="tuning seeds, with commas; never report runs of these")] = "1000,1001",
+    device: Device = "auto",
+    results: Results = RUNS,
+    quiet: Quiet = False,
+    data: Data = None,
+    target: Target = None,
+    protected: Protected = None,
+    option: Options = None,
+    base: Base = None,
+    model: Model = None,
+    pretrained: Pretrained = None,
+) -> None:
+    """Search for a method's settings on validation images; an interrupted search goes on where it was."""
+    from benchmark.running import tuning
+    from benchmark.running.request import BaseChoice, Request
+
+    request = Request(
+        method=method,
+        scenario=scenario,
+        seeds=seeds_of(None, seed),
+        options=scenario_options(scenario, option or [], data, target, protected),
+        device=device,
+        results=results,
+        base=BaseChoice(base, model, pretrained),
+    )
+    tuning.tune(request, budget, quiet)
+
+
+@app.command()
+def adopt(results: Results = RESULTS) -> None:
+    """Make what the searches under --results chose the settings that run starts from."""
+    from benchmark.running import tuning
+
+    tuning.adopt(results)
+
+
+@app.command()
+def pretrain(
+    scenario: ScenarioOption,
+    out: Annotated[Path | None, typer.Option(help="file to write; default: the user's cache")] = None,
+    device: Device = "auto",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the recipe, such as steps=500")
+    ] = None,
+    quiet: Quiet = False,
+    data: Data = None,
+    target: Target = None,
+    protected: Protected = None,
+    option: Options = None,
+) -> None:
+    """Train the small base model of a scenario."""
+    options = scenario_options(scenario, option or [], data, target, protected)
+    recipe = key_values(settings or [], "--set")
+    from benchmark.running.bases import pretrain_base
+
+    pretrain_base(scenario, options, recipe, out, device, quiet)

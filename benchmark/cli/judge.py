@@ -1,0 +1,77 @@
+"""Commands that judge: audit, check, submit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.app import BASELINES, RESULTS, app
+from benchmark.cli.options import (
+    Data,
+    Options,
+    Quiet,
+    Results,
+)
+
+
+@app.command()
+def audit(
+    old: Annotated[
+        Path, typer.Option(help="the model in use: a .safetensors checkpoint, or its predictions (.csv, .parquet)")
+    ],
+    new: Annotated[Path, typer.Option(help="its successor, in the same form")],
+    protected: Annotated[
+        str | None, typer.Option(help="classes to keep, with commas; default: all but the target")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="the class that was developed: shown, not judged")] = None,
+    alpha: Annotated[float, typer.Option(help="probability of a wrong verdict")] = 0.05,
+    margin: Annotated[float, typer.Option(help="loss of accuracy that is acceptable, such as 0.01")] = 0.0,
+    drop: Annotated[float, typer.Option(help="loss that must be ruled out where none was seen")] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON object and nothing else")] = False,
+    html: Annotated[Path | None, typer.Option(help="write a page to this file")] = None,
+    junit: Annotated[Path | None, typer.Option(help="write JUnit XML to this file")] = None,
+    scenario: Annotated[str | None, typer.Option("--scenario", "-s", help="checkpoints: whose test images")] = None,
+    data: Data = None,
+    option: Options = None,
+    model: Annotated[str | None, typer.Option(help="checkpoints: open_clip architecture, where none is named")] = None,
+    device: Annotated[str | None, typer.Option(help="checkpoints: auto, cpu or cuda; default: auto")] = None,
+) -> None:
+    """Release gate: did any class get worse? Exit code 0 preserved, 1 regressed, 3 undecided for lack of data."""
+    from benchmark.audit import gate
+
+    request = gate.Request(
+        old, new, protected, target, alpha, margin, drop, scenario, data, tuple(option or ()), model, device
+    )
+    sys.exit(gate.run(request, as_json, html, junit))
+
+
+@app.command()
+def check(
+    suite: Annotated[str, typer.Option(help="name of a file in the folder of baselines")] = "ci",
+    baselines: Annotated[Path, typer.Option(help="folder that keeps suites with their expected outcomes")] = BASELINES,
+    junit: Annotated[Path | None, typer.Option(help="write the result to this file as JUnit XML too")] = None,
+    update: Annotated[bool, typer.Option("--update", help="keep what comes out as the new baseline")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a suite's small cells again; exit code 1 if an outcome or a run's time is not the baseline's."""
+    from benchmark.check.suite import run_check
+
+    if not run_check(suite, baselines, junit, update, quiet):
+        sys.exit(1)
+
+
+@app.command()
+def submit(
+    submitted: Annotated[list[Path], typer.Argument(metavar="RECORDS", help="records (.json), or folders of them")],
+    results: Results = RESULTS,
+    allow_unknown_stream: Annotated[
+        bool, typer.Option("--allow-unknown-stream", help="take streams whose pictures this package cannot know")
+    ] = False,
+) -> None:
+    """Check other people's records and add them, all or none; exit code 1 with the reasons if refused."""
+    from benchmark.check.submission import submit
+
+    sys.exit(submit(submitted, results, allow_unknown_stream))

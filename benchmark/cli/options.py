@@ -1,0 +1,31 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MethodOption = Annotated[
+    str,
+    typer.Option("--method", "-m", help="name of a method (see: list methods) or FILE.py:CLASS; several with commas"),
+]
+ScenarioOption = Annotated[str, typer.Option("--scenario", "-s", help="name of a scenario; see: list scenarios")]
+Results = Annotated[Path, typer.Option("--results", help="folder that keeps records and leaderboards")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Data = Annotated[Path | None, typer.Option(help="folder of the data set, or a CSV of photos; default: MDS_BENCH_DATA")]
+Target = Annotated[str | None, typer.Option(help="folder scenario: the class to improve")]
+Protected = Annotated[
+    str | None, typer.Option(help="folder scenario: classes to keep, with commas; default: all others")
+]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", help="key=value of the scenario; see: list scenarios NAME")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="key=value of the method; see: list methods NAME")]
+Base = Annotated[Path | None, typer.Option(help="start from this .safetensors checkpoint")]
+Model = Annotated[str | None, typer.Option(help="open_clip architecture; default: the small one shipped here")]
+Pretrained = Annotated[str | None, typer.Option(help="open_clip weights for --model, such as laion400m_e31")]
+Seeds = Annotated[int | None, typer.Option(help="run seeds 0 to N-1; default: 5")]
+Seed = Annotated[str | None, typer.Option(help="run these seeds, with commas")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]

@@ -1,0 +1,144 @@
+"""Commands that tell: what was measured, and what there is to choose from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.arguments import scenario_options, seeds_of
+from benchmark.cli.app import RESULTS, RUNS, app
+from benchmark.cli.options import (
+    Data,
+    Device,
+    Options,
+    Protected,
+    Results,
+    ScenarioOption,
+    Seed,
+    Seeds,
+    Target,
+)
+
+data_app = typer.Typer(help="Data sets on disk, and what the streams hold.", rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+
+@app.command()
+def show(record: Annotated[Path, typer.Argument(help="a record's .json file")]) -> None:
+    """One run: every class before and after, and the verdict."""
+    from benchmark.leaderboard.one_run import show
+
+    show(record)
+
+
+@app.command("leaderboard")
+def leaderboard_(results: Results = RESULTS) -> None:
+    """Write leaderboard.md, leaderboard.csv, plots and index.html from the records alone."""
+    from benchmark.leaderboard.make import make
+
+    make(results)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="methods or scenarios")],
+    name: Annotated[str | None, typer.Argument(help="one of them: its settings or options")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="methods: the whole of docs/methods.md")] = False,
+) -> None:
+    """The methods with family, source and cost, or the scenarios; of one of them, what can be set."""
+    from benchmark.catalogue.listing import print_list
+
+    print_list(what, name, markdown)
+
+
+@app.command()
+def plan(
+    classes: Annotated[int, typer.Option(help="protected classes")],
+    images: Annotated[int, typer.Option(help="test images per class")],
+    flips: Annotated[float, typer.Option(help="share of a class's predictions that change in a round, such as 0.06")],
+    drop: Annotated[float, typer.Option(help="true loss of accuracy that should be found, such as 0.01")],
+    alpha: Annotated[float, typer.Option(help="share of rounds that may be false alarms")] = 0.05,
+    power: Annotated[float, typer.Option(help="wanted probability of finding the loss")] = 0.8,
+) -> None:
+    """How many test images and runs a claim needs, and when strictness is luck."""
+    from benchmark.metrics import planning
+
+    print("\n".join(planning.lines(planning.plan(classes, images, flips, drop, alpha, power))))
+
+
+@app.command()
+def costs(
+    out: Annotated[Path, typer.Option(help="JSON file to write; list and docs read benchmark/catalogue/costs.json")],
+    scenario: ScenarioOption = "driving-foggy",
+    device: Device = "auto",
+) -> None:
+    """Time a step and the preparation of a round of every method, side by side in one run."""
+    from benchmark.catalogue.costs import measure_costs
+
+    measure_costs(scenario, device, out)
+
+
+@app.command()
+def calibrate(
+    scenario: Annotated[str | None, typer.Option("--scenario", "-s", help="one stream; default: all rendered")] = None,
+    seeds: Seeds = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    results: Results = RUNS,
+    out: Annotated[Path | None, typer.Option(help="write the table to this Markdown file too")] = None,
+) -> None:
+    """Whether a stream measures something: base accuracy, what fine-tuning forgets, what joint training gains."""
+    from benchmark.catalogue import calibration
+    from scenarios import rendered
+
+    names = rendered() if scenario is None else [scenario]
+    calibration.run(names, seeds_of(seeds, seed), device, results, out)
+
+
+@app.command()
+def sheet(
+    out: Annotated[Path, typer.Option(help="PNG or WebP file to write")],
+    scenario: ScenarioOption = "driving-foggy",
+    data: Data = None,
+    target: Target = None,
+    protected: Protected = None,
+    option: Options = None,
+    pair: Annotated[str | None, typer.Option(help="two classes, with a comma: the same scenes under both")] = None,
+) -> None:
+    """Draw a contact sheet of a scenario's test images, one row per class."""
+    from benchmark.catalogue.sheets import draw_sheet
+
+    draw_sheet(scenario, scenario_options(scenario, option or [], data, target, protected), out, pair)
+
+
+@data_app.command()
+def verify(
+    scenario: ScenarioOption,
+    data: Data = None,
+    decode: Annotated[bool, typer.Option(help="open every image to find unreadable ones")] = True,
+) -> None:
+    """Whether a data set on disk is whole: files, counts per class against the official ones, unreadable images."""
+    from benchmark.catalogue.data import verify_data
+
+    if not verify_data(scenario, scenario_options(scenario, [], data, None, None), decode):
+        sys.exit(1)
+
+
+@data_app.command()
+def card(scenario: ScenarioOption, option: Options = None) -> None:
+    """The sizes of a stream's splits and its fingerprint, as Markdown."""
+    options = scenario_options(scenario, option or [], None, None, None)
+    from benchmark.catalogue.cards import print_card
+
+    print_card(scenario, options)
+
+
+@data_app.command()
+def fingerprints(out: Annotated[Path, typer.Option(help="JSON file to write")]) -> None:
+    """Write versions and fingerprints of the rendered streams; the package has them in scenarios/fingerprints.json."""
+    from benchmark.catalogue.data import write_fingerprints
+
+    write_fingerprints(out)

@@ -1,0 +1,1 @@
+"""Telling what was measured, from records alone: tables, plots, the page, one run. Loads neither models nor data."""

@@ -1,0 +1,120 @@
+"""From records to tables: a row for every method on every stream, and one for every method over its streams."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from benchmark.leaderboard.columns import keys, values
+from benchmark.leaderboard.figures import Figures, figures
+from benchmark.metrics import preservation
+from benchmark.output.files import no_collection
+from benchmark.records.schema import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table(records: Sequence[Record]) -> pd.DataFrame:
+    """One row for every scenario, method and variant of them, best first; fractions, not percentage points.
+
+    Runs on other data, another base model, or with other settings are rows of their own. Reference rows come last.
+
+    Returns:
+        A frame with the columns ``columns.keys()``. What a row has no value for is missing.
+
+        ``scenario``, ``method``, ``variant``: name the row; ``variant`` says what is unlike most runs of the scenario
+        (data, options, base) or of the method in it (version, code, settings), and is empty for the usual ones.
+        ``rank``: Int64; missing for reference rows, for other data, options or base models, and for single runs.
+        ``seeds``, ``rounds``, ``diverged``: the runs, the rounds scored, and the runs that were not.
+        ``strict_rate``, ``strict_low``, ``strict_high``, ``luck_rate``, ``no_regression_rate``: in [0, 1].
+        ``preserved_gain`` and its 95 % interval, ``target_gain`` with standard deviation, ``devsafety`` mean and worst:
+        in [-1, 1]. ``front``, ``reference``: whether the row is on the front, and for orientation only.
+        ``seconds``: mean of a complete run. ``note``: ``variant``, then all that asks for caution.
+
+        ``columns.COLUMNS`` says what each of them means.
+    """
+    return _table(list(figures(records)))
+
+
+def overall(records: Sequence[Record]) -> pd.DataFrame:
+    """One row for every method with usual runs on two streams or more, best first; fractions, not percentage points.
+
+    Every stream counts alike in means; rounds are pooled in rates. Methods are ranked among those on the same streams
+    alone: one that lacks some is apart, as a mean over other streams compares nothing.
+
+    Returns:
+        A frame with the columns ``columns.keys(across=True)``: ``streams`` is their number, ``lacking`` names those
+        that other rows have and this one has not, with commas; ``rank`` is missing for reference rows and where a
+        stream has a single run. The others are as in ``table``.
+    """
+    return _overall(list(figures(records)))
+
+
+def frames(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``table`` and ``overall`` in little more than the time of one."""
+    with no_collection():
+        found = list(figures(records))
+        return _table(found), _overall(found)
+
+
+def _table(found: Sequence[Figures]) -> pd.DataFrame:
+    import pandas as pd
+
+    streams: defaultdict[str, list[Figures]] = defaultdict(list)
+    for one in found:
+        streams[one.entry.stream].append(one)
+    rows = [row for stream in streams.values() for row in _of_stream(stream)]
+    rows.sort(key=lambda row: (row["scenario"], row["reference"], *_merits(row), row["method"], row["note"]))
+    return pd.DataFrame(rows, columns=keys()).astype({"rank": "Int64"})
+
+
+def _of_stream(stream: Sequence[Figures]) -> list[dict[str, Any]]:
+    """The rows of a stream, ranked, with their front."""
+    rows = [values([one]) for one in stream]
+    _rank([row for row, one in zip(rows, stream, strict=True) if one.entry.same_data and not one.entry.reference])
+    ranked = [row for row in rows if row["rank"] is not None and row["rounds"]]
+    front = preservation.front((row["target_gain"], row["devsafety"]) for row in ranked)
+    for row in ranked:
+        row["front"] = (row["target_gain"], row["devsafety"]) in front
+    return rows
+
+
+def _overall(found: Sequence[Figures]) -> pd.DataFrame:
+    import pandas as pd
+
+    by_method: defaultdict[str, dict[str, Figures]] = defaultdict(dict)
+    for one in found:
+        if not one.entry.variant:
+            by_method[one.entry.method][one.entry.stream] = one
+    several = [streams for streams in by_method.values() if len(streams) > 1]
+    every = sorted({stream for streams in several for stream in streams})
+    rows = []
+    for streams in several:
+        lacking = ", ".join(name for name in every if name not in streams)
+        rows.append(values(list(streams.values()), across=True) | {"streams": len(streams), "lacking": lacking})
+    for lacking in {row["lacking"] for row in rows}:
+        _rank([row for row in rows if row["lacking"] == lacking and not row["reference"]])
+    rows.sort(key=lambda row: (row["reference"], -row["streams"], row["lacking"], *_merits(row), row["method"]))
+    return pd.DataFrame(rows, columns=keys(across=True)).astype({"rank": "Int64"})
+
+
+def _rank(rows: Sequence[dict[str, Any]]) -> None:
+    """Rank rows among each other: 1 + the number of those whose interval lies entirely above.
+
+    Rows whose intervals overlap the best one's share the first rank. Unlike sharing from neighbour to neighbour this
+    does not make a chain of overlaps equal: a row that something surely beats never has rank 1.
+    """
+    measured = [row for row in rows if not math.isnan(row["preserved_gain_low"])]
+    lows = sorted(row["preserved_gain_low"] for row in measured)
+    for row in measured:
+        row["rank"] = 1 + len(lows) - bisect_right(lows, row["preserved_gain_high"])
+
+
+def _merits(row: dict[str, Any]) -> list[float]:
+    """By these rows are sorted: greatest preserved gain, then DevSafety, then target gain; nothing scored comes last."""
+    found = [row[merit] for merit in ("preserved_gain", "devsafety", "target_gain") if merit in row]
+    return [math.inf if math.isnan(value) else -value for value in found]

@@ -1,0 +1,15 @@
+"""Families of methods, by which rows and plots are told apart."""
+
+from __future__ import annotations
+
+from methods import METHODS
+
+FAMILIES = tuple(dict.fromkeys(method.family for method in METHODS.values()))
+OTHER = "other"  # of what no registry knows
+REFERENCE = "reference"  # doing nothing, training on everything and the like: for orientation, never ranked
+
+
+def family(method: str) -> str:
+    """The family that a method is shown as; that of the plugin where there is one."""
+    last = method if method in METHODS else method.rpartition("+")[2]
+    return METHODS[last].family if last in METHODS else OTHER

@@ -1,0 +1,24 @@
+"""What ``leaderboard`` does: tables, plots and the page, all made from the records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.leaderboard import page, plots
+from benchmark.leaderboard.aggregation import frames
+from benchmark.leaderboard.text import print_table, write
+from benchmark.output.tables import console
+from benchmark.records.files import read_all
+
+
+def make(results: Path) -> None:
+    """Write ``leaderboard.md``, ``leaderboard.csv``, ``plots/`` and ``index.html`` in ``results``; print the table.
+
+    Raises:
+        ValueError: there are no records, or one cannot be read.
+    """
+    found = read_all(results)
+    frame, across = frames(found)
+    paths = [*write(results, (frame, across)), *plots.write_all(found, results), page.write(found, results, frame)]
+    print_table(frame, console())
+    print("wrote " + ", ".join(map(str, paths)))

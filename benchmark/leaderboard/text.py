@@ -1,0 +1,112 @@
+"""The leaderboard as text: Markdown, CSV and the terminal, from records alone: no model, no data, no torch."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.leaderboard.aggregation import frames
+from benchmark.leaderboard.columns import ACROSS, TEXT, Column, Row, columns
+from benchmark.leaderboard.entries import shown_name
+from benchmark.output.files import no_collection, replace_file
+from benchmark.output.tables import escaped, markdown_table, one_line, print_rows
+from benchmark.records.files import read_all
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+WIDTH = 120  # of the prose above the tables
+Marks = dict[str, str]  # what a row asks caution for, and its footnote mark
+WORDS = 2  # columns of both tables that are no figures
+INTRODUCTION = """\
+Best preserved gain first; where it is equal, best DevSafety. Gains and DevSafety are percentage points of test accuracy,
+over rounds × seeds. What the mark of a row means is said below its table."""
+ACROSS_STREAMS = """\
+Methods with runs on two streams or more. *Preserved gain* and *DevSafety*: means over streams, each counting alike, the
+interval by bootstrap over the runs within each. Rates: over all rounds together. A mean over other streams compares
+nothing, so methods are ranked only among those on the same streams: first those on most.
+"""
+
+
+def write(results: Path, made: tuple[pd.DataFrame, pd.DataFrame] | None = None) -> tuple[Path, Path]:
+    """Make ``leaderboard.md`` and ``leaderboard.csv`` in ``results`` from its records; same records, same bytes.
+
+    Args:
+        results: the folder.
+        made: what ``frames`` made of the records in it, if they have been read already.
+
+    Raises:
+        ValueError: if there are no records, or one cannot be read.
+    """
+    with no_collection():
+        frame, across = made or frames(read_all(results))
+    markdown, csv = Path(results) / "leaderboard.md", Path(results) / "leaderboard.csv"
+    replace_file(markdown, to_markdown(frame, across).encode())
+    replace_file(csv, frame.to_csv(index=False, lineterminator="\n").encode())
+    return markdown, csv
+
+
+def to_markdown(frame: pd.DataFrame, across: pd.DataFrame) -> str:
+    """The frames of ``table`` and ``overall`` as a Markdown document: across streams, then one section per stream."""
+    lines = ["# Leaderboard", "", "Made from the records by `python -m benchmark leaderboard`; do not edit.", ""]
+    lines += [introduction(), ""]
+    if len(across):
+        lines += ["## Across streams", "", ACROSS_STREAMS]
+        lines += _markdown_section(columns(ACROSS), across.to_dict("records"))
+    for scenario, rows in frame.groupby("scenario", sort=False):
+        lines += [f"## {escaped(str(scenario))}", ""]
+        lines += _markdown_section(columns(TEXT), rows.to_dict("records"))
+    return "\n".join(lines if len(frame) else [*lines, "There are no records yet.", ""])
+
+
+def introduction() -> str:
+    """What the columns mean, as a paragraph."""
+    meanings = " ".join(f"*{column.heading}*: {column.meaning}." for column in columns(TEXT) if column.number)
+    whole = f"{' '.join(INTRODUCTION.split())} {meanings}"
+    return textwrap.fill(whole, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def print_table(frame: pd.DataFrame, console: Console) -> None:
+    """Show the frame that ``table`` returns, one table per scenario."""
+    shown = columns(TEXT)
+    headings = [column.heading for column in shown]
+    for scenario, rows in frame.groupby("scenario", sort=False):
+        found = rows.to_dict("records")
+        marks = _marks(found)
+        print_rows(console, str(scenario), headings, (_cells(shown, row, marks) for row in found), WORDS)
+        for note, mark in marks.items():
+            console.print(f"{mark} {one_line(note)}", markup=False, highlight=False)
+
+
+def _markdown_section(shown: Sequence[Column], rows: Sequence[Row]) -> list[str]:
+    """A table, and what its marks mean."""
+    marks = _marks(rows)
+    cells = ([rank, escaped(method), *others] for rank, method, *others in (_cells(shown, row, marks) for row in rows))
+    notes = [f"* {mark} {escaped(note)}" for note, mark in marks.items()]
+    return [markdown_table([c.heading for c in shown], cells, WORDS), "", *notes, *([""] if notes else [])]
+
+
+def _cells(shown: Sequence[Column], row: Row, marks: Marks) -> list[str]:
+    """What a row shows; beside the method's name what it is a variant of, and its footnote mark."""
+    return [_name(row, marks) if column.key == "method" else column.written(row) for column in shown]
+
+
+def _name(row: Row, marks: Marks) -> str:
+    name = shown_name(row["method"], row.get("variant", ""), row["reference"])
+    return " ".join(filter(None, (name, marks.get(_caution(row)))))
+
+
+def _marks(rows: Iterable[Row]) -> Marks:
+    """¹, ² and so on for every different caution, in the order of the rows."""
+    superscript = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+    cautions = dict.fromkeys(filter(None, map(_caution, rows)))
+    return {caution: str(number).translate(superscript) for number, caution in enumerate(cautions, start=1)}
+
+
+def _caution(row: Row) -> str:
+    """The note, but for what stands beside the method's name; across streams also which of them lack runs."""
+    note = str(row["note"]).removeprefix(row.get("variant", "")).removeprefix("; ")
+    return "; ".join(filter(None, (note, f"no runs on {row['lacking']}" if row.get("lacking") else "")))

@@ -1,0 +1,170 @@
+"""Whether a class truly got worse: tests of paired predictions, and what a test set can see.
+
+The second verdict of a round, beside strict preservation: *no significant regression*. The tests are McNemar's, exact
+and one-sided (Psychometrika 12, 1947), with Holm's correction over the protected classes (Scandinavian Journal of
+Statistics 6, 1979), and Tango's score test of non-inferiority (Statistics in Medicine 17, 1998).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from benchmark.metrics.counts import Counts
+from benchmark.metrics.preservation import scored
+
+# scipy is imported where it is used: it takes a second, and not every command tests
+
+ALPHA = 0.05  # level of the second verdict, over all protected classes of a round
+POWER = 0.8  # probability with which a drop must be found to count as one that a test set can see
+
+
+def mcnemar(counts: Counts) -> float:
+    """One-sided exact p-value that a class got worse, in (0, 1]: P(Binomial(flips, 1/2) >= negative flips).
+
+    1 without flips, as nothing speaks for a change.
+    """
+    if not counts.lost:
+        return 1.0
+    from scipy.special import betainc  # the same bits as scipy.stats.binom.sf(lost - 1, flips, 1/2), in a hundredth
+
+    return float(betainc(counts.lost, counts.won + 1, 0.5))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's adjusted p-values, in [0, 1]: a hypothesis is rejected at level alpha where its own is alpha or less.
+
+    Of all those that are true, one or more is then rejected with probability alpha at most.
+
+    Example:
+        >>> holm({"fog": 0.01, "rain": 0.04, "snow": 0.3})
+        {'fog': 0.03, 'rain': 0.08, 'snow': 0.3}
+    """
+    # written out: statsmodels collects garbage in every call, a fifth of a second for each round of a table
+    adjusted, greatest = dict(p_values), 0.0
+    for done, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        greatest = max(greatest, min(1.0, p_values[name] * (len(p_values) - done)))
+        adjusted[name] = greatest
+    return adjusted
+
+
+def regressions(counts: Mapping[str, Counts], protected: Sequence[str], alpha: float = ALPHA) -> list[str]:
+    """The protected classes that got significantly worse, in the order given: none is *no significant regression*.
+
+    A round in which no class truly got worse has one with probability alpha at most.
+
+    Raises:
+        ValueError: if no class is protected, one was not measured, or unless 0 < alpha < 1.
+    """
+    _check_level("alpha", alpha)
+    p_values = {name: mcnemar(entry) for name, entry in zip(protected, scored(counts, protected), strict=True)}
+    return [name for name, adjusted in holm(p_values).items() if adjusted <= alpha]
+
+
+def non_inferiority(counts: Counts, margin: float) -> float:
+    """One-sided p-value that a class lost less than ``margin``, in [0, 1] (Tango 1998, eq. 7; asymptotic).
+
+    Unlike a test that finds no regression, a small value is evidence that there is none of that size. At margin 0 it is
+    McNemar's test without continuity correction that the class got better.
+
+    Args:
+        counts: of the class.
+        margin: a loss of accuracy that would not matter, in [0, 1).
+
+    Raises:
+        ValueError: without images, or unless 0 <= margin < 1.
+    """
+    if not 0 <= margin < 1:
+        raise ValueError(f"margin must lie in 0..1, got {margin}")
+    if counts.n == 0:
+        raise ValueError("a class without images cannot be tested: add some or leave it out")
+    n, lost, won = counts.n, counts.lost, counts.won
+    # the most likely share of negative flips if exactly the margin was lost: the larger root of 2n q² − b q + c
+    b = lost + won + margin * (2 * n + lost - won)
+    c = lost * margin * (1 + margin)
+    share_lost = (b + math.sqrt(max(b * b - 8 * n * c, 0.0))) / (4 * n)
+    variance = n * (2 * share_lost - margin * (1 + margin))
+    if variance <= 0:  # no margin and no flips: nothing speaks for a gain
+        return 1.0
+    return 0.5 * math.erfc((won - lost + n * margin) / math.sqrt(2 * variance))
+
+
+def non_inferior(counts: Counts, margin: float, alpha: float = ALPHA) -> bool:
+    """Whether a class lost less than ``margin``, at level alpha: see ``non_inferiority``.
+
+    It holds exactly if the lower end of Tango's interval of the change, at confidence 1 − 2 alpha, is above −margin.
+
+    Raises:
+        ValueError: without images, or unless 0 <= margin < 1 and 0 < alpha < 1.
+    """
+    _check_level("alpha", alpha)
+    return non_inferiority(counts, margin) <= alpha
+
+
+def detection_power(images: int, flips: float, drop: float, alpha: float = ALPHA, classes: int = 1) -> float:
+    """Probability, in [0, 1], that ``mcnemar`` finds a class that truly lost ``drop``, at level alpha / classes; exact.
+
+    The level is that of Holm's first step, so with more classes it is what a single regression meets; where several
+    classes regress, Holm finds them more often.
+
+    Args:
+        images: test images of the class.
+        flips: share of predictions that go from right to wrong or back, in [0, 1].
+        drop: true loss of accuracy, in [0, flips].
+        alpha: level of the round, between 0 and 1.
+        classes: protected classes tested at once.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+    _check_level("alpha", alpha)
+    if images < 0 or classes < 1 or not 0 <= drop <= flips <= 1:
+        raise ValueError(
+            f"needs images >= 0, classes >= 1 and 0 <= drop <= flips <= 1, got {images} images, {classes} classes, "
+            f"drop {drop}, flips {flips}"
+        )
+    if flips == 0:
+        return 0.0
+    from scipy.stats import binom
+
+    fewest, most = binom.interval(1 - 1e-12, images, flips)  # of the flips; what is outside is negligible and slow
+    number = np.arange(fewest, most + 1)
+    most_accepted = binom.isf(alpha / classes, number, 0.5)
+    return float(binom.pmf(number, images, flips) @ binom.sf(most_accepted, number, (1 + drop / flips) / 2))
+
+
+def detectable_drop(images: int, flips: float, alpha: float = ALPHA, power: float = POWER, classes: int = 1) -> float:
+    """The smallest true loss of accuracy that a test set can see: the one that ``mcnemar`` finds with this power.
+
+    Args:
+        images: test images of the class.
+        flips: share of predictions that go from right to wrong or back, in [0, 1].
+        alpha: level of the round, between 0 and 1.
+        power: wanted probability of finding it, above alpha / classes and below 1.
+        classes: protected classes tested at once, with Holm's correction.
+
+    Returns:
+        The drop, in (0, flips]; NaN if even that of flips which are all negative is not found often enough.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+    _check_level("power", power)
+    if power <= alpha / classes:
+        raise ValueError(f"power must be above alpha / classes = {alpha / classes}, got {power}")
+
+    def lacking(drop: float) -> float:
+        return power - detection_power(images, flips, drop, alpha, classes)
+
+    if lacking(flips) > 0:
+        return math.nan
+    from scipy.optimize import brentq
+
+    return float(brentq(lacking, 0.0, flips, xtol=1e-9))
+
+
+def _check_level(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value}")

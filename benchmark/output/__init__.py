@@ -1,0 +1,1 @@
+"""How things are shown and written: tables, progress, files. Knows nothing of what is measured."""

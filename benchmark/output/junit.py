@@ -1,0 +1,52 @@
+"""JUnit XML, which continuous-integration services show as a list of passed and failed checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from benchmark.output.files import replace_file
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check: it passed unless ``failure`` or ``skipped`` says why not."""
+
+    name: str
+    failure: str = ""
+    skipped: str = ""
+    seconds: float = 0.0
+
+
+def write(path: Path, suite: str, cases: Sequence[Case]) -> None:
+    """Write ``cases`` as one test suite.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    root = ElementTree.Element(
+        "testsuite",
+        name=suite,
+        tests=str(len(cases)),
+        failures=str(sum(bool(case.failure) for case in cases)),
+        skipped=str(sum(bool(case.skipped) for case in cases)),
+        time=f"{sum(case.seconds for case in cases):.3f}",
+    )
+    for case in cases:
+        element = ElementTree.SubElement(root, "testcase", classname=suite, name=_xml(case.name))
+        element.set("time", f"{case.seconds:.3f}")
+        if case.failure:
+            ElementTree.SubElement(element, "failure", message=_xml(case.failure))
+        elif case.skipped:
+            ElementTree.SubElement(element, "skipped", message=_xml(case.skipped))
+    ElementTree.indent(root)
+    replace_file(path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def _xml(text: str) -> str:
+    """``text`` without the control characters that XML cannot hold."""
+    return "".join(
+        c if c in "\t\n" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "�" for c in text
+    )

@@ -1,0 +1,155 @@
+"""Records on disk: everything measured in one run, as one JSON file and a file of predictions beside it.
+
+The JSON is ``results/records/<scenario>/<method>-seed<seed>-<run_id>.json``. The ``.csv.gz`` of the same stem has a row
+for every scored image of every round: ``round`` (index into the record's rounds, from 0), ``split`` ("val" or "test"),
+``index`` (position in the split), and the class names ``label``, ``old`` and ``new``. All counts follow from it.
+``benchmark.records.schema`` says what a record holds.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import zlib
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from benchmark.metrics.counts import Counts, count_pairs
+from benchmark.output.files import no_collection, replace_file
+from benchmark.records.schema import SCHEMA_VERSION, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ["round", "split", "index", "label", "old", "new"]
+
+
+def record_path(results: Path, scenario: str, method: str, seed: int, run_id: str) -> Path:
+    """Where a record is kept. Names become safe for any file system; the run id keeps apart what then looks alike."""
+    scenario, method = (re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".")[:80] or "_" for name in (scenario, method))
+    return Path(results) / "records" / scenario / f"{method}-seed{seed}-{run_id}.json"
+
+
+def write(record: Record, predictions: pd.DataFrame, results: Path, overwrite: bool = False) -> Path:
+    """Keep ``record`` and ``predictions`` (columns as in ``COLUMNS``); return the path of the record.
+
+    Predictions go first. An interruption leaves the old files, none, or predictions alone, which nothing reads.
+
+    Raises:
+        ValueError: if a different record of this run exists and ``overwrite`` is false, or a column is missing.
+    """
+    path = record_path(results, record.scenario.name, record.method.name, record.seed, record.run_id)
+    content = (record.model_dump_json(indent=1) + "\n").encode()
+    if missing := [name for name in COLUMNS if name not in predictions.columns]:
+        raise ValueError(f"predictions: columns {missing} are missing, there must be {COLUMNS}")
+    different = path.exists() and path.read_bytes() != content
+    if different and not overwrite:
+        raise ValueError(f"{path}: a different record of this run exists; use --force to replace it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if different:
+        path.unlink()  # or an interruption would leave the old record with the new predictions
+    table = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=table, mtime=0) as file:  # no name, no time: same bytes again
+        file.write(predictions[COLUMNS].to_csv(index=False, lineterminator="\n").encode())
+    replace_file(path.with_suffix(".csv.gz"), table.getvalue())
+    replace_file(path, content)
+    return path
+
+
+def read(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        ValueError: if there is none; one line names the file and what is wrong.
+    """
+    try:
+        content = Path(path).read_bytes()
+        try:
+            record = Record.model_validate_json(content)  # three times as fast as by way of Python's objects
+        except ValidationError:
+            record = _explained(json.loads(content))
+        _check_version(record.schema_version)
+        return record
+    except ValidationError as error:
+        first, others = error.errors()[0], error.error_count() - 1
+        place = ".".join(map(str, first["loc"])) or "the record"
+        reason = f"{place}: {first['msg'].removeprefix('Value error, ')}" + (f" (and {others} more)" if others else "")
+    except (OSError, ValueError) as error:  # also bad JSON and bad UTF-8
+        reason = getattr(error, "strerror", None) or str(error)
+    raise ValueError(f"{path}: {' '.join(reason.split())}")
+
+
+def _explained(data: Any) -> Record:
+    """Why ``data`` is no record; first of all, that it may be of a schema to come."""
+    if isinstance(data, dict):
+        _check_version(data.get("schema_version"))
+    return Record.model_validate(data)
+
+
+def _check_version(version: Any) -> None:
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ValueError(f"schema version {version} is newer than {SCHEMA_VERSION}: update mds-bench")
+
+
+def read_all(results: Path) -> list[Record]:
+    """All records under ``results``, sorted by scenario, method, seed and run id.
+
+    Raises:
+        ValueError: if there is no folder of records, or one cannot be read or is not the run its name says.
+    """
+    folder = Path(results) / "records"
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; make records with `python -m benchmark run`")
+    found = []
+    with no_collection():
+        for path in folder.glob("*/*.json"):
+            record = read(path)
+            run_id = record.run_id
+            if not path.stem.endswith(f"-{run_id}"):
+                raise ValueError(f"{path}: was changed, what is in it is run {run_id}; delete it and run it again")
+            found.append((record.scenario.name, record.method.name, record.seed, run_id, str(path), record))
+        return [record for *_, record in sorted(found, key=itemgetter(slice(-1)))]
+
+
+def read_predictions(path_of_record: Path) -> pd.DataFrame:
+    """The predictions kept with a record: ``round`` and ``index`` are integers, the rest text.
+
+    Raises:
+        ValueError: if the file is missing or damaged; one line names it.
+    """
+    import pandas as pd
+
+    path = Path(path_of_record).with_suffix(".csv.gz")
+    try:  # "NA" and "007" are class names too: nothing may become a number or a missing value
+        text = io.StringIO(gzip.decompress(path.read_bytes()).decode(), newline="")
+        table = pd.read_csv(text, dtype=str, keep_default_na=False, lineterminator="\n")
+        return table[COLUMNS].astype({"round": int, "index": int})
+    except (OSError, EOFError, KeyError, ValueError, zlib.error) as error:
+        raise ValueError(f"{path}: no predictions to be read: {' '.join(str(error).split())}") from error
+
+
+def recompute(record: Record, predictions: pd.DataFrame) -> list[str]:
+    """One line for every count in ``record`` that ``predictions`` do not give; none if they agree."""
+    classes = record.scenario.classes
+    index = {name: position for position, name in enumerate(classes)}
+    wrong, unused = [], len(predictions)
+    for number, result in enumerate(record.rounds):
+        for split, kept in (("val", result.val), ("test", result.test)):
+            here = (predictions["round"] == number) & (predictions["split"] == split)
+            rows = predictions[here & predictions["label"].isin(list(classes))]
+            unused -= len(rows)
+            labels, old, new = (np.array([index.get(x, -1) for x in rows[key]], int) for key in ("label", "old", "new"))
+            counts = count_pairs(labels, old, new, classes)
+            for name in sorted({result.target, *result.protected, *kept}):
+                expected = kept[name].counts if name in kept else Counts(0, 0, 0, 0)
+                if expected != counts[name]:
+                    wrong.append(f"round {number}, {split}, {name}: the record has {expected}, not {counts[name]}")
+    if unused and record.status == "complete":  # a diverged record may lack the round in which it diverged
+        wrong.append(f"{unused} predictions are of no round, split or class of the record")
+    return wrong

@@ -1,0 +1,136 @@
+"""Where the model before the stream comes from: shipped, given, pretrained elsewhere, or trained here and cached."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.output.files import check_writable, replace_file
+from benchmark.output.progress import Reporter
+from benchmark.output.tables import canonical
+from benchmark.records.schema import BaseInfo
+from benchmark.running.pretrain import Recipe, pretrain
+from benchmark.running.request import BaseChoice, validated
+from benchmark.running.streams import build
+from methods.checkpoints import TINY, checkpoint_bytes, create_classifier, load_checkpoint
+from methods.clip import ClipClassifier
+from scenarios.pixels import Progress, cache_folder, reporting
+from scenarios.stream import DevelopmentStream
+
+
+class Bases:
+    """The models before the stream that a command starts from: each is loaded and hashed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], tuple[ClipClassifier, BaseInfo]] = {}
+
+    def load(
+        self, stream: DevelopmentStream, choice: BaseChoice, device: str, progress: Progress
+    ) -> tuple[ClipClassifier, BaseInfo]:
+        """The base model of a stream, not to be changed, and its description for the record.
+
+        Args:
+            stream: for its prompts, and for the images of its base where it is to be trained.
+            choice: what was asked for.
+            device: where to train a base that is to be had in no other way.
+            progress: called with what is under way, done and total.
+
+        Raises:
+            ValueError: the choice does not fit the stream or cannot be had.
+        """
+        key = (choice, stream.name, stream.prompts, stream.base or (stream.fingerprint, canonical(stream.options)))
+        if key not in self._known:
+            model, name = _find(stream, choice, device, progress)
+            sha = hashlib.sha256(checkpoint_bytes(model, model.architecture)).hexdigest()
+            self._known[key] = model, BaseInfo(name=name, sha256=sha, model=model.architecture)
+        model, info = self._known[key]
+        size = stream.data[0].test.images.shape[-1]
+        if model.image_size != size:
+            raise ValueError(
+                f"the base {info.name} takes {model.image_size} px images, the stream has {size} px: "
+                f"add --option image_size={model.image_size}"
+            )
+        return model, info
+
+
+def _find(stream: DevelopmentStream, choice: BaseChoice, device: str, progress: Progress) -> tuple[ClipClassifier, str]:
+    if choice.file is not None:
+        return load_checkpoint(choice.file, stream.prompts, choice.model), choice.file.name
+    if choice.model not in (None, TINY) or choice.pretrained is not None:
+        if choice.pretrained is None:
+            raise ValueError(f"--model {choice.model} needs weights: add --pretrained TAG or --base FILE.safetensors")
+        model = choice.model or TINY
+        return create_classifier(stream.prompts, model, choice.pretrained), f"{model}/{choice.pretrained}"
+    if stream.base is not None and (shipped := shipped_base(stream.base)) is not None:
+        return load_checkpoint(shipped, stream.prompts), stream.base
+    if stream.pretraining is None:
+        raise ValueError(f"scenario {stream.name} has no base of its own: give one with --base FILE.safetensors")
+    path = trained_base(stream, Recipe(**recipe_of(stream)), device, progress)
+    return load_checkpoint(path, stream.prompts), path.name
+
+
+def shipped_base(name: str) -> Path | None:
+    """Path of a base in the package, or None."""
+    path = Path(str(files("scenarios") / "bases" / name))
+    return path if path.is_file() else None
+
+
+def recipe_of(stream: DevelopmentStream) -> dict[str, Any]:
+    """How the stream wants its base trained: its own recipe, and varied views where its methods see them too."""
+    return {"augment": True} | stream.recipe if stream.augment else dict(stream.recipe)
+
+
+def trained_base(stream: DevelopmentStream, recipe: Recipe, device: str, progress: Progress) -> Path:
+    """Train a base on the stream's pretraining images, or find it in the cache of earlier trainings.
+
+    The cache is keyed by content: images, prompts and recipe.
+    """
+    assert stream.pretraining is not None
+    with reporting(progress):
+        data = stream.pretraining()
+    key = hashlib.sha256(f"{data.digest()} {stream.prompts} {recipe.model_dump_json()}".encode()).hexdigest()[:16]
+    path = cache_folder() / "bases" / f"{stream.name}-{key}.safetensors"
+    if not path.is_file():
+        model = pretrain(data, stream.prompts, recipe, device, lambda done, total: progress("base", done, total))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, checkpoint_bytes(model.cpu(), recipe.model))
+    return path
+
+
+def pick_device(name: str) -> str:
+    """The torch device for ``--device auto|cpu|cuda``.
+
+    Raises:
+        ValueError: cuda was asked for and there is none, or the name is unknown.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device must be auto, cpu or cuda, not {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device is available; use --device cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def pretrain_base(
+    scenario: str, options: dict[str, Any], recipe: dict[str, Any], out: Path | None, device: str, quiet: bool
+) -> None:
+    """Train a scenario's base; into ``out``, or into the cache that ``run`` looks into.
+
+    Raises:
+        ValueError: a name, an option or the recipe is not usable, or the stream has no images for it.
+    """
+    if out is not None:
+        check_writable(out.parent)
+    validated(Recipe, recipe, "the recipe")
+    with Reporter(quiet) as reporter:
+        stream = build(scenario, 0, options, reporter)
+        if stream.pretraining is None:
+            raise ValueError(f"scenario {scenario} holds no images back to pretrain on: see its base_share option")
+        settings = validated(Recipe, recipe_of(stream) | recipe, "the recipe")
+        path = trained_base(stream, settings, pick_device(device), reporter.report)
+    if out is not None:
+        replace_file(out, path.read_bytes())
+    print(f"base: {out or path}")

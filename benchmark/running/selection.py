@@ -1,0 +1,96 @@
+"""Which point of a training run is kept: one rule for every method, on validation images alone."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+
+from benchmark.metrics import preservation
+from benchmark.metrics.counts import count_pairs
+from benchmark.records.schema import Checkpoint
+from methods.clip import predict_logits
+from methods.objectives import all_finite
+from methods.strategy import RoundStrategy
+from scenarios.stream import LabelledImages, Round
+
+EVALUATIONS = 4  # evenly spaced over the steps of a round, the last one after the last step
+
+
+class Selection(SupervisedPlugin):
+    """Scores the model on validation at evenly spaced steps and leaves the best one's weights in it.
+
+    A strategy that proposes models after the round has those scored in place of the points along its training.
+
+    Best is what ``preservation.merit`` says; of equals the earliest.
+
+    Args:
+        images: validation images of the round.
+        old: the old model's predictions on them, (N,).
+        round_: target and protected classes.
+        classes: of the stream.
+        steps: of the round.
+        on_step: called with the number of steps done.
+    """
+
+    supports_distributed = False
+
+    def __init__(
+        self,
+        images: LabelledImages,
+        old: torch.Tensor,
+        round_: Round,
+        classes: tuple[str, ...],
+        steps: int,
+        on_step: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        super().__init__()
+        self.images, self.old, self.round, self.classes, self.on_step = images, old, round_, classes, on_step
+        self.points = {math.ceil(steps * k / EVALUATIONS) for k in range(1, EVALUATIONS + 1)} if steps else set()
+        self.checkpoints: list[Checkpoint] = []
+        self.selected_step = 0
+        self.selected = ""  # name of the proposed model that was kept, if one was
+        self.predictions = old  # of the selected model, (N,)
+        self.diverged_at: int | None = None
+        self._step = 0
+        self._best: tuple[float, float] | None = None
+        self._weights: dict[str, torch.Tensor] = {}
+
+    def after_training_iteration(self, strategy: RoundStrategy, **kwargs: Any) -> None:
+        """Count the step; at an evaluation point, score, or where models will follow see that the loss is finite."""
+        self._step += 1
+        if self._step in self.points and not (strategy.proposes and all_finite(strategy.losses[-1])):
+            self._score(strategy)
+        self.on_step(self._step)
+
+    def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
+        """Score what the strategy proposes, if it does, and go back to the best."""
+        if strategy.proposes and self.diverged_at is None:
+            strategy.propose(lambda name: self._score(strategy, name))
+            if not self._weights:
+                self.diverged_at = self._step
+        if self._weights:
+            strategy.model.load_state_dict(self._weights)
+
+    def _score(self, strategy: RoundStrategy, candidate: str = "") -> tuple[float, float]:
+        """Score the model as it is now; its merit, the greater the better."""
+        logits = predict_logits(strategy.model, self.images.images)
+        safety = accuracy = math.nan
+        new = logits.argmax(dim=1)
+        if finite := all_finite(logits, *strategy.losses[-1:]):
+            counts = count_pairs(self.images.labels.numpy(), self.old.numpy(), new.numpy(), self.classes)
+            safety = preservation.devsafety(counts, self.round.protected)
+            accuracy = counts[self.round.target].new_accuracy
+        point = Checkpoint(step=self._step, candidate=candidate, devsafety=safety, target_accuracy=accuracy)
+        self.checkpoints.append(point)
+        if finite and (self._best is None or point.merit > self._best):
+            self._best, self.selected_step, self.selected, self.predictions = point.merit, self._step, candidate, new
+            self._weights = copy.deepcopy(strategy.model.state_dict())
+        elif not finite and not candidate:
+            self.diverged_at = self._step
+            strategy.stop_training()
+        return point.merit

@@ -1,0 +1,265 @@
+"""Search for hyper-parameters: the same number of trials for every method, scored on validation images alone.
+
+A trial develops the stream on each tuning seed; those seeds are never reported, and no test image is looked at. Of all
+trials the one is chosen that gains most on the target among those that are safe within the noise of validation; if none
+is, the safest. What was tried is kept in ``<results>/tuning/<scenario>/<method>.json``, trial by trial, so that an
+interrupted search goes on where it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from pydantic import NonNegativeInt, ValidationError
+
+from benchmark.metrics import preservation
+from benchmark.metrics.counts import count_pairs
+from benchmark.output.files import replace_file
+from benchmark.output.progress import Reporter
+from benchmark.output.tables import canonical, console, points, print_rows
+from benchmark.records import tuned
+from benchmark.records.schema import BaseInfo, Frozen, PlainDict
+from benchmark.running.jobs import Jobs
+from benchmark.running.request import Request
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmark.running.runner import Run
+    from methods.strategy import Settings
+
+TUNING_SEEDS = (1000, 1001)  # never reported
+BUDGET = 6  # trials per method
+FLIPS = 0.06  # share of predictions that flip in a round that changes nothing for the worse: an order of magnitude
+
+
+class Outcome(Frozen):
+    """One round of one seed on validation, as fractions."""
+
+    seed: NonNegativeInt
+    round: NonNegativeInt
+    target_gain: float
+    devsafety: float
+
+
+class Trial(Frozen):
+    """Settings that differ from the defaults, and what came of them; no outcomes if a run diverged."""
+
+    settings: PlainDict
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def target_gain(self) -> float:
+        """Mean over rounds and seeds; minus infinity if a run diverged."""
+        return fmean(o.target_gain for o in self.outcomes) if self.outcomes else -math.inf
+
+    @property
+    def devsafety(self) -> float:
+        """Mean over rounds and seeds of the worst protected class's change; minus infinity if a run diverged."""
+        return fmean(o.devsafety for o in self.outcomes) if self.outcomes else -math.inf
+
+
+class Tuning(Frozen):
+    """The trials of a method on a scenario, in the order in which they were made."""
+
+    scenario: str
+    fingerprint: str
+    method: str
+    version: int
+    code: str = ""
+    base: BaseInfo
+    seeds: tuple[int, ...]
+    margin: float
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def chosen(self) -> Trial:
+        """The best trial; of equals the first, so the defaults before others."""
+        return max(self.trials, key=lambda trial: rank(trial, self.margin))
+
+
+def tune(request: Request, budget: int, quiet: bool = False) -> None:
+    """Search for the settings of methods on a scenario; print what was tried and what is best.
+
+    Raises:
+        ValueError: a name, option, folder or checkpoint is not usable, or a method has nothing to tune.
+    """
+    with Reporter(quiet) as reporter:
+        jobs = Jobs(request, reporter)
+        for name, strategy in jobs.strategies.items():
+            if not strategy.SETTINGS.GRID:
+                raise ValueError(f"--method {name}: has nothing to tune: its settings have no GRID")
+        by_method = [list(runs) for runs in zip(*(jobs.of_seed(seed) for seed in request.seeds), strict=True)]
+        found = [
+            search(runs, budget, request.results, partial(reporter.report, f"{runs[0].method} trials"))
+            for runs in by_method
+        ]
+    for one in found:
+        print_trials(one, console())
+
+
+def rank(trial: Trial, margin: float) -> tuple[float, float]:
+    """The larger the better: safe up to ``margin`` first, then the gain on the target."""
+    return min(trial.devsafety + margin, 0.0), trial.target_gain
+
+
+def noise_margin(images: int) -> float:
+    """Two standard errors of a class's change of accuracy on ``images`` images, were nothing truly changed.
+
+    Of such a class ``FLIPS`` of the predictions flip, as often for the better as for the worse.
+    """
+    return round(2 * math.sqrt(FLIPS / images), 4)
+
+
+def candidates(settings: type[Settings], budget: int, name: str) -> list[dict[str, Any]]:
+    """The first ``budget`` trials of a method: its defaults, then points of its grid in an order fixed by its name.
+
+    A larger budget goes on where a smaller one ended.
+    """
+    defaults = settings()
+    usual = {key: getattr(defaults, key) for key in settings.GRID}
+    points = [dict(zip(settings.GRID, values, strict=True)) for values in itertools.product(*settings.GRID.values())]
+    points = [point for point in points if point != usual]
+    random.Random(f"tune {name}").shuffle(points)
+    return [{key: value for key, value in point.items() if value != usual[key]} for point in [usual, *points]][:budget]
+
+
+def path_of(results: Path, scenario: str, method: str) -> Path:
+    """Where a search is kept."""
+    return Path(results) / "tuning" / scenario / f"{re.sub(r'[^A-Za-z0-9._+-]+', '_', method)}.json"
+
+
+def read(path: Path) -> Tuning:
+    """A search that was kept.
+
+    Raises:
+        ValueError: if the file holds none; one line names it.
+    """
+    try:
+        return Tuning.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ValueError(f"{path}: is no tuning file, delete it: {str(error).splitlines()[0]}") from None
+
+
+def search(
+    runs: Sequence[Run],
+    budget: int,
+    results: Path,
+    on_trial: Callable[[int, int], None] = lambda done, total: None,
+) -> Tuning:
+    """Make the trials that are missing.
+
+    Args:
+        runs: of the method, one per tuning seed.
+        budget: number of trials.
+        results: folder to keep them in.
+        on_trial: called with (trials done, trials of the budget).
+    """
+    first = runs[0]
+    images = min(int((data.val.labels == k).sum()) for data in first.stream.data for k in data.val.labels.unique())
+    tuning = Tuning(
+        scenario=first.stream.name,
+        fingerprint=first.stream.fingerprint,
+        method=first.method,
+        version=first.strategy.VERSION,
+        code=first.strategy.CODE,
+        base=first.base_info,
+        seeds=tuple(run.stream.seed for run in runs),
+        margin=noise_margin(images),
+    )
+    path = path_of(results, tuning.scenario, tuning.method)
+    if path.is_file() and (kept := read(path)).model_copy(update={"trials": ()}) == tuning:
+        tuning = kept
+    tried = [trial.settings for trial in tuning.trials]
+    wanted = candidates(first.strategy.SETTINGS, budget, first.method)
+    for number, values in enumerate(wanted):
+        plain = Trial(settings=values, outcomes=()).settings
+        if plain not in tried:
+            trial = Trial(settings=values, outcomes=_outcomes(runs, first.strategy.SETTINGS(**values)))
+            tuning = tuning.model_copy(update={"trials": (*tuning.trials, trial)})
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, (tuning.model_dump_json(indent=1) + "\n").encode())
+        on_trial(number + 1, len(wanted))
+    return tuning
+
+
+def _outcomes(runs: Sequence[Run], settings: Settings) -> tuple[Outcome, ...]:
+    """One for each round of each run; none if one diverged."""
+    from benchmark.running.runner import Diverged
+
+    found: list[Outcome] = []
+    for run in (replace(run, settings=settings) for run in runs):
+        model = copy.deepcopy(run.base).to(run.device)
+        for number, (round_, data) in enumerate(zip(run.stream.rounds, run.stream.data, strict=True)):
+            try:
+                developed, selection = run.develop(model, number)
+            except Diverged:
+                return ()
+            model = developed.model
+            counts = count_pairs(
+                data.val.labels.numpy(), selection.old.numpy(), selection.predictions.numpy(), run.stream.classes
+            )
+            found.append(
+                Outcome(
+                    seed=run.stream.seed,
+                    round=number,
+                    target_gain=preservation.target_gain(counts, round_.target),
+                    devsafety=preservation.devsafety(counts, round_.protected),
+                )
+            )
+    return tuple(found)
+
+
+def collect(results: Path) -> dict[str, dict[str, PlainDict]]:
+    """What every search under ``results`` chose: {scenario: {method: {setting: value}}}, sorted."""
+    chosen: dict[str, dict[str, PlainDict]] = {}
+    for path in sorted((Path(results) / "tuning").glob("*/*.json")):
+        tuning = read(path)
+        chosen.setdefault(tuning.scenario, {})[tuning.method] = tuning.chosen.settings
+    return {scenario: dict(sorted(methods.items())) for scenario, methods in sorted(chosen.items())}
+
+
+def tuned_bytes(results: Path) -> bytes:
+    """Content of ``records/tuned.json`` for the searches under ``results``.
+
+    Raises:
+        ValueError: if there are none, or one cannot be read.
+    """
+    chosen = collect(results)
+    if not chosen:
+        raise ValueError(f"{Path(results) / 'tuning'}: holds no searches; make some with `python -m benchmark tune`")
+    return (json.dumps(chosen, indent=1) + "\n").encode()
+
+
+def adopt(results: Path) -> None:
+    """Make what the searches under ``results`` chose the settings that ``run`` starts from."""
+    replace_file(tuned.FILE, tuned_bytes(results))
+    print(f"settings: {tuned.FILE}")
+
+
+def print_trials(tuning: Tuning, console: Console) -> None:
+    """Show a search for hyper-parameters: every trial, and which one was chosen."""
+    from rich.text import Text
+
+    title = f"{tuning.method} on {tuning.scenario}, validation, seeds {', '.join(map(str, tuning.seeds))}"
+    rows = [
+        [
+            ("* " if trial is tuning.chosen else "") + (canonical(trial.settings) if trial.settings else "defaults"),
+            points(trial.target_gain) if trial.outcomes else "diverged",
+            points(trial.devsafety) if trial.outcomes else "",
+        ]
+        for trial in tuning.trials
+    ]
+    print_rows(console, title, ("Settings", "Target gain", "DevSafety"), rows)
+    console.print(Text(f"* chosen: the greatest gain of those with DevSafety {points(-tuning.margin)} or better"))

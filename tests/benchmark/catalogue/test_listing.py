@@ -1,0 +1,98 @@
+"""What there is to choose from, on the command line and in the documents; and what methods cost."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+import methods
+from benchmark.catalogue import costs, listing
+from benchmark.catalogue.method_table import COMMAND, document
+from benchmark.records.schema import BaseInfo
+from benchmark.running.runner import Run
+from tests import ROOT
+
+
+def test_every_method_is_listed_under_its_family_with_source_and_cost(command):
+    code, out, _ = command("list", "methods")
+    assert code == 0
+    for name, method in methods.METHODS.items():
+        assert f"  {name} " in out and method.description in out and method.source in out
+        assert not method.passes or f"extra passes: {method.passes}" in out
+    assert out.index("regularisation\n") < out.index("  ewc ") < out.index("replay\n")
+
+
+def test_the_document_is_what_the_command_prints(command):
+    assert (ROOT / "docs" / "methods.md").read_text() == document(), f"run: {COMMAND}"
+    assert command("list", "methods", "--markdown")[1] == document()
+
+
+def test_costs_were_measured_of_methods_that_there_are():
+    measured = json.loads(listing.COSTS.read_bytes())
+    assert measured["rounds"].keys() <= {listing.timed_as(name) for name in methods.METHODS}
+    assert measured["steps"]["finetune"] == 1.0 and min(measured["steps"].values()) > 0
+
+
+def test_a_method_whose_cost_was_not_measured_is_listed_all_the_same(command, monkeypatch):
+    monkeypatch.setattr(listing, "costs", lambda: {})
+    code, out, _ = command("list", "methods")
+    assert code == 0 and "  mds " in out and "x finetune" not in out
+
+
+def test_costs_are_relative_to_finetuning_and_apart_from_what_a_round_costs_once(toy_stream, toy_base, monkeypatch):
+    monkeypatch.setattr(costs, "REPEATS", 1)
+    info = BaseInfo(name="toy", sha256="0" * 64, model="mds-tiny")
+    chosen = {name: methods.load(name) for name in ("finetune", "frozen", "gem", "ewc")}
+    runs = [Run(toy_stream, toy_base, info, name, cls, cls.SETTINGS()) for name, cls in chosen.items()]
+    seen = []
+    found = costs.measure(runs, lambda done, total: seen.append((done, total)))
+    assert found["steps"].keys() == {"finetune", "gem", "ewc"} and found["steps"]["finetune"] == 1.0
+    assert found["rounds"].keys() == chosen.keys() and seen[-1] == (4, 4)
+    assert found["rounds"]["ewc"] > found["rounds"]["finetune"]  # Fisher information, an image at a time
+    json.dumps(found)
+
+
+@pytest.mark.parametrize("what", ["methods", "scenarios", "nothing"])
+def test_only_what_there_is_can_be_listed(what, command):
+    code, _, err = command("list", what)
+    assert (code, "list what?" in err) == ((2, True) if what == "nothing" else (0, False))
+
+
+def test_a_method_is_shown_with_all_its_settings(command):
+    code, out, _ = command("list", "methods", "mds")
+    assert code == 0
+    for name, field in methods.load("mds").SETTINGS.model_fields.items():
+        (line,) = (line for line in out.splitlines() if line.startswith(f"│ {name} "))
+        assert f"│ {field.default:g} " in line and field.description[:20] in line
+    assert "100, 300, 600, 2000" in out and "above 0, below 1" in out
+    assert "on places-mini run starts from: beta=100" in out
+
+
+def test_a_plugin_is_shown_with_the_method_that_trains(command):
+    alone, combined = (command("list", "methods", name)[1] for name in ("ties", "mds+ties"))
+    assert "│ trim " in alone and "│ trim " in combined and "│ beta " in combined and "│ beta " not in alone
+
+
+def test_a_scenario_is_shown_with_all_its_options(command):
+    code, out, _ = command("list", "scenarios", "driving-foggy")
+    assert code == 0
+    for name, default in {"image_size": 64, "protected_per_class": 400, "test_per_class": 800}.items():
+        assert re.search(rf"│ {name} +│ whole number +│ {default} +│ \w", out), out
+    assert re.search(
+        r"│ target +│ text +│ required +│ the class to be learned", command("list", "scenarios", "folder")[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("methods", "mdss"), "did you mean 'mds'?"),
+        (("scenarios", "driving-fog"), "did you mean 'driving-foggy'?"),
+        (("scenarios", "folder", "--markdown"), "--markdown is for the list of methods"),
+    ],
+)
+def test_what_there_is_not_is_refused_in_one_line(arguments, told, command):
+    code, out, err = command("list", *arguments)
+    assert code == 2 and not out and told in err and len(err.splitlines()) == 1

@@ -1,0 +1,123 @@
+"""Plans against exact sums, simulated rounds and the tables of the documents."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+from statsmodels.stats.proportion import proportion_confint
+
+from benchmark.metrics import planning
+from benchmark.metrics.luck import strict_probability
+from benchmark.metrics.significance import detection_power
+from tests import ROOT
+
+DOCS = ROOT / "docs" / "metrics.md"
+
+
+def test_the_images_needed_are_the_first_that_reach_the_power() -> None:
+    found = planning.plan(classes=6, images=600, flips=0.06, drop=0.02)
+    assert found.power == detection_power(600, 0.06, 0.02, classes=6) < 0.8
+    before, at = (detection_power(found.images_needed + step, 0.06, 0.02, classes=6) for step in (-1, 0))
+    assert before < 0.8 <= at
+    # the usual approximation: n = (z_alpha sqrt(flips) + z_power sqrt(flips − drop²))² / drop²
+    assert found.images_needed == pytest.approx((2.394 * 0.06**0.5 + 0.842 * 0.0596**0.5) ** 2 / 0.02**2, rel=0.05)
+    assert planning.plan(6, found.images_needed, 0.06, 0.02).smallest_drop == pytest.approx(0.02, abs=2e-4)
+
+
+def test_the_plan_holds_in_simulated_rounds() -> None:
+    found = planning.plan(classes=5, images=600, flips=0.06, drop=0.01)
+    rng, rounds = np.random.default_rng(1), 20_000
+    for gain, probability in found.strict:
+        lost, won = rng.multinomial(600, [(0.06 - gain) / 2, (0.06 + gain) / 2, 0.94], (rounds, 5)).T[:2]
+        strict = (lost <= won).all(axis=0).mean()
+        assert strict == pytest.approx(probability, abs=4 * math.sqrt(probability * (1 - probability) / rounds))
+    assert found.strict[0] == (0, found.luck_rate)
+
+
+def test_the_noise_floor_of_the_weather_test_set() -> None:
+    """At 6 % of flips, five protected weathers of BDD100K are strictly preserved by luck in one round of 25."""
+    images = (5346, 1239, 769, 738, 738)
+    strict = [math.prod(strict_probability(n, 0.06, gain) for n in images) for gain in (0, 0.005, 0.01, 0.02)]
+    assert strict == pytest.approx([0.04, 0.29, 0.64, 0.97], abs=0.006)
+
+
+@pytest.mark.parametrize(("classes", "images"), [(1, 600), (365, 900), (1, 1)])
+def test_plans_of_one_and_of_many_classes(classes: int, images: int) -> None:
+    found = planning.plan(classes, images, flips=0.06, drop=0.03)
+    assert found.luck_rate == pytest.approx(strict_probability(images, 0.06) ** classes)
+    assert found.power <= planning.plan(1, images, 0.06, 0.03).power
+    assert found.images_needed >= planning.plan(1, images, 0.06, 0.03).images_needed
+    assert len(planning.lines(found)) == 7
+
+
+@pytest.mark.parametrize("flips", [0.01, 1.0])
+def test_a_class_cannot_gain_more_than_flips(flips: float) -> None:
+    strict = planning.plan(2, 100, flips, drop=0.01).strict
+    assert [gain for gain, _ in strict] == [gain for gain in planning.GAINS if gain <= flips]
+    assert all(0 <= probability <= 1 for _, probability in strict)
+    assert flips == 1 or strict[-1][1] == 1, "all flips are wins"
+
+
+@pytest.mark.parametrize(("half_width", "confidence"), [(0.2, 0.95), (0.1, 0.95), (0.3, 0.9)])
+def test_the_runs_needed_bound_the_interval_of_any_rate(half_width: float, confidence: float) -> None:
+    def widest(runs: int) -> float:
+        low, high = proportion_confint(np.arange(runs + 1), runs, alpha=1 - confidence, method="beta")
+        return float(np.nanmax(np.nan_to_num(high, nan=1.0) - np.nan_to_num(low))) / 2
+
+    runs = planning.runs_needed(half_width, confidence)
+    assert widest(runs) <= half_width < widest(runs - 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 600, 0.06, 0.01), "1 or more classes"),
+        ((6, 0, 0.06, 0.01), "1 or more classes"),
+        ((6, 600, 0.06, 0), "0 < drop"),
+        ((6, 600, 0.0, 0.0), "0 < drop"),
+        ((6, 600, 0.06, 0.07), "drop 0.07"),
+        ((6, 600, 1.2, 0.01), "flips 1.2"),
+        ((6, 600, 0.06, 0.01, 0), "alpha"),
+        ((6, 600, 0.06, 0.01, 0.05, 1), "power"),
+    ],
+)
+def test_plans_of_nonsense(arguments: tuple[int, int, float, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        planning.plan(*arguments)
+    with pytest.raises(ValueError, match="half_width"):
+        planning.runs_needed(0)
+
+
+def test_the_plan_in_plain_words() -> None:
+    words = "\n".join(planning.lines(planning.plan(classes=6, images=600, flips=0.06, drop=0.01)))
+    for part in (
+        "6 protected classes with 600",
+        "lost 1 point ",
+        "5.92 %",
+        "3.3 points",
+        "6437",
+        "2.3 %",
+        "± 20 points with 27",
+    ):
+        assert part in words
+    tiny = "\n".join(planning.lines(planning.plan(classes=364, images=50, flips=0.06, drop=0.01)))
+    assert "probability 80 %: none" in tiny
+    assert "below 0.01 %" in tiny
+
+
+def test_the_table_of_the_docs_is_what_plan_says() -> None:
+    rows = re.findall(
+        r"^\| ([\d,]+) \| ([\d,]+) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", DOCS.read_text(), re.MULTILINE
+    )
+    assert len(rows) >= 6
+    for classes, images, *shown in rows:
+        found = planning.plan(int(classes), int(images.replace(",", "")), flips=0.06, drop=0.01)
+        words = planning.lines(found)
+        luck, at_one_point, power, smallest = shown
+        assert f"preserved with probability {luck}." in words[4]
+        assert f"{at_one_point} at +1," in words[5]
+        assert f"found with probability {power}." in words[1]
+        assert words[2].endswith(f": {smallest}.")

@@ -1,0 +1,123 @@
+"""The search for hyper-parameters: equal budgets, validation alone, resumable, and a rule that prefers safety."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.records.schema import BaseInfo
+from benchmark.running import tuning
+from benchmark.running.runner import Run
+from benchmark.running.tuning import Outcome, Trial, candidates, rank, search
+from methods.finetune import Finetune, FinetuneSettings
+from scenarios.stream import LabelledImages
+from tests.conftest import make_toy_stream
+
+INFO = BaseInfo(name="toy", sha256="0" * 64, model="mds-tiny")
+
+
+class Quick(FinetuneSettings):
+    """Four steps, and two axes to search."""
+
+    steps: int = 4
+    GRID: ClassVar = {"lr": (3e-5, 3e-4, 1e-2), "warmup": (0.0, 0.3)}
+
+
+class Quickly(Finetune):
+    """Fine-tuning in four steps."""
+
+    SETTINGS = Quick
+
+
+def runs(base, seeds=(7, 8), **changes) -> list[Run]:
+    streams = [dataclasses.replace(make_toy_stream(seed), **changes) for seed in seeds]
+    return [Run(stream, base, INFO, "quickly", Quickly, Quick()) for stream in streams]
+
+
+def trial(gain: float, safety: float) -> Trial:
+    return Trial(settings={}, outcomes=(Outcome(seed=1, round=0, target_gain=gain, devsafety=safety),))
+
+
+def test_the_defaults_come_first_and_every_point_of_the_grid_once():
+    points = candidates(Quick, 100, "a method")
+    assert points[0] == {} and len(points) == 6
+    whole = [Quick(**point) for point in points]
+    assert len({(s.lr, s.warmup) for s in whole}) == 6
+
+
+@given(st.integers(1, 6), st.integers(1, 6))
+def test_a_larger_budget_goes_on_where_a_smaller_one_ended(small, large):
+    small, large = sorted((small, large))
+    assert candidates(Quick, large, "a method")[:small] == candidates(Quick, small, "a method")
+
+
+def test_what_is_safe_within_the_margin_comes_first_then_the_gain():
+    ordered = [trial(0.1, -0.5), trial(0.9, -0.2), trial(0.1, -0.05), trial(0.2, -0.01)]
+    assert sorted(ordered, key=lambda t: rank(t, margin=0.06)) == ordered
+    assert rank(trial(0.3, 0.5), 0.06) == rank(trial(0.3, 0.0), 0.06)  # more safety than needed earns nothing
+    assert rank(Trial(settings={}, outcomes=()), 0.06) < rank(trial(-1, -1), 0.06)  # a diverged one is the worst
+
+
+def test_the_margin_is_the_noise_of_a_class_that_did_not_change():
+    rng = torch.Generator().manual_seed(0)
+    images, rounds = 300, 20_000
+    flips = torch.rand(rounds, images, generator=rng) < tuning.FLIPS
+    signs = torch.randint(0, 2, (rounds, images), generator=rng) * 2 - 1
+    changes = (flips * signs).sum(1) / images
+    assert tuning.noise_margin(images) == pytest.approx(2 * changes.std().item(), rel=0.02)
+
+
+def test_a_search_keeps_every_trial_and_goes_on_where_it_was(toy_base, tmp_path):
+    first = search(runs(toy_base), 1, tmp_path)
+    (file,) = tmp_path.rglob("*.json")
+    assert tuning.read(file) == first and len(first.trials) == 1
+    assert [o.seed for o in first.trials[0].outcomes] == [7, 8]
+    made = []
+    second = search(runs(toy_base), 3, tmp_path, lambda done, total: made.append((done, total)))
+    assert second.trials[0] == first.trials[0] and len(second.trials) == 3 and made[-1] == (3, 3)
+    before = file.stat().st_mtime_ns
+    assert search(runs(toy_base), 3, tmp_path) == second and file.stat().st_mtime_ns == before
+    assert tuning.collect(tmp_path) == {"toy": {"quickly": second.chosen.settings}}
+
+
+def test_another_base_starts_the_search_anew(toy_base, tmp_path):
+    search(runs(toy_base), 2, tmp_path)
+    info = INFO.model_copy(update={"sha256": "1" * 64})
+    others = [dataclasses.replace(run, base_info=info) for run in runs(toy_base)]
+    assert len(search(others, 1, tmp_path).trials) == 1
+
+
+def test_test_images_decide_nothing(toy_base, tmp_path):
+    noise = torch.Generator().manual_seed(0)
+
+    def spoiled(data):
+        images = torch.randint(0, 256, data.test.images.shape, dtype=torch.uint8, generator=noise)
+        return dataclasses.replace(data, test=LabelledImages(images, data.test.labels))
+
+    usual = search(runs(toy_base), 2, tmp_path / "a")
+    stream = make_toy_stream(7)
+    other = search(runs(toy_base, data=tuple(map(spoiled, stream.data))), 2, tmp_path / "b")
+    assert [t.outcomes[0] for t in other.trials] == [t.outcomes[0] for t in usual.trials]
+
+
+def test_a_diverged_trial_is_kept_and_not_chosen(toy_base, tmp_path, monkeypatch):
+    monkeypatch.setitem(Quickly.SETTINGS.GRID, "lr", (3e-5, 1.0))
+    monkeypatch.setitem(Quickly.SETTINGS.GRID, "warmup", (0.3,))
+    monkeypatch.setitem(Quickly.SETTINGS.GRID, "weight_decay", (1e30,))
+    found = search(runs(toy_base, seeds=(7,)), 3, tmp_path)
+    diverged = [t for t in found.trials if not t.outcomes]
+    assert diverged and found.chosen.outcomes
+    assert all(math.isinf(t.target_gain) for t in diverged)
+
+
+def test_an_unreadable_file_is_named(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"x\.json.*delete it"):
+        tuning.read(path)
