@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from methods.images import as_float
+
 SCALE = (0.7, 1.0)  # area of the crop over that of the image
 RATIO = (3 / 4, 4 / 3)  # width of the crop over its height
 DEGREES = 15.0  # largest rotation to either side
@@ -78,8 +80,7 @@ def show(images: Tensor, views: Views, size: int) -> Tensor:
     top, left, height, width, degrees, mirrored = torch.stack(views).float().to(images.device, non_blocking=True)
     down = _resizing(top, height, images.shape[-2], size)
     across = _resizing(left, width, images.shape[-1], size)
-    pixels = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-    pixels = torch.einsum("bchw,bxw->bchx", pixels, across)
+    pixels = torch.einsum("bchw,bxw->bchx", as_float(images).float(), across)
     pixels = torch.einsum("byh,bchx->bcyx", down, pixels).clamp_(0, 1)  # weights add up to 1 but for rounding
     grid = _turning(degrees.deg2rad(), 1 - 2 * mirrored, size)
     return grid_sample(pixels, grid, mode="nearest", padding_mode="zeros", align_corners=False)

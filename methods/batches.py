@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from methods.augmentation import augment
+from methods.images import as_float
 
 ON_DEVICE_LIMIT = 4 << 30  # bytes of images kept whole on an accelerator; larger sets travel batch by batch
 
@@ -78,7 +79,7 @@ class ImagePool:
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Images as float32 in [0, 1] and labels of ``rows``, on the device."""
         images = self.images[rows.to(self.images.device)].to(self.device)
-        return (images.float() / 255 if images.dtype == torch.uint8 else images), self.labels[rows.to(self.device)]
+        return as_float(images), self.labels[rows.to(self.device)]
 
     def views(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """As ``take``, for training: a random view of each image where the data asks for it, else the image itself."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import open_clip
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from methods.clip import ClipClassifier
 from methods.tokenizer import VOCAB_SIZE, ByteTokenizer
@@ -56,7 +57,7 @@ def image_size(model: str | None = None, path: Path | None = None) -> int:
     Raises:
         ValueError: unknown architecture, or not a checkpoint.
     """
-    name = (_read(path)[1].get("model") if path is not None else None) or model or TINY
+    name = (_description(path).get("model") if path is not None else None) or model or TINY
     config = open_clip.get_model_config(name)
     if config is None:
         raise ValueError(f"unknown --model {name!r}: see open_clip.list_models(), for example ViT-B-16")
@@ -89,7 +90,9 @@ def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None
     Raises:
         ValueError: no such file, not safetensors, or weights of another architecture.
     """
-    state, description = _read(path)
+    description = _description(path)
+    with _opened(path) as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     name = description.get("model") or model or TINY
     if model is not None and model != name:
         raise ValueError(f"{path}: holds a {name}, not a {model}: drop --model or choose another --base")
@@ -108,13 +111,20 @@ def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None
     return classifier
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _description(path: Path) -> dict[str, Any]:
+    """What a file says of itself, without its tensors; empty where it says nothing."""
+    with _opened(path) as file:
+        found: dict[str, Any] = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+        return found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise ValueError(f"no such checkpoint: {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {}).get(METADATA, "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, description  # noqa: SIM118
+            yield file
     except SafetensorError as error:
         raise ValueError(
             f"{path}: not a safetensors file ({error}); convert it with safetensors.torch.save_file"

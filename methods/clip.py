@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
+from methods.images import as_float
+
 TEMPERATURE = 0.05  # the fixed tau of the published study's driving runs; argmax does not depend on it
 
 
@@ -51,35 +53,39 @@ class ClipClassifier(nn.Module):
         size = self.clip.visual.image_size
         return int(size[0] if isinstance(size, (tuple, list)) else size)
 
-    def add_heads(self, rank: int, generator: torch.Generator) -> None:
+    def add_heads(self, rank: int, generator: torch.Generator) -> list[nn.Parameter]:
         """Give every class a low-rank head on the text projection, W_k = W + A_k B_k (arXiv 2410.03955, section 4).
 
         A ~ N(0, 1/W) and B = 0, so the function is exactly what it was. Heads that exist already are kept: what an
         earlier round taught them is part of the old model.
+
+        Returns:
+            A and B of all classes.
         """
-        if self.heads_in is not None:
-            return
+        if self.heads_in is not None and self.heads_out is not None:
+            return [self.heads_in, self.heads_out]
         classes, (width, embed), device = len(self.prompts), self._tower[0].text_projection.shape, self.tokens.device
         head_in = torch.randn(classes, width, rank, generator=generator) * width**-0.5
         self.heads_in = nn.Parameter(head_in.to(device))
         self.heads_out = nn.Parameter(torch.zeros(classes, rank, embed, device=device))
+        return [self.heads_in, self.heads_out]
 
-    def add_offsets(self) -> None:
+    def add_offsets(self) -> nn.Parameter:
         """Give every class an offset, 0, on its text feature: the weights of a linear classifier that starts zero-shot.
 
-        The function is exactly what it was. Offsets that exist already are kept.
+        The function is exactly what it was. Offsets that exist already are kept; they are returned either way.
         """
         if self.class_offsets is None:
             size = (len(self.prompts), self._tower[0].text_projection.shape[1])
             self.class_offsets = nn.Parameter(torch.zeros(size, device=self.tokens.device))
+        return self.class_offsets
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Unit features (B, E) of images (B, 3, S, S), uint8 or float in [0, 1]."""
         if images.shape[-2:] != (self.image_size, self.image_size):
             raise ValueError(f"the model takes {self.image_size} px images, got {tuple(images.shape[-2:])}")
-        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
         with _autocast(images.device):
-            features = self.clip.visual((pixels - self.mean) / self.std)
+            features = self.clip.visual((as_float(images) - self.mean) / self.std)
         return F.normalize(features.float(), dim=-1)
 
     def encode_classes(self) -> Tensor:
@@ -114,6 +120,35 @@ class ClipClassifier(nn.Module):
         return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1].contiguous()
 
 
+class Encoded:
+    """A model as it is now, its class prompts encoded once: for many batches of images.
+
+    Args:
+        model: a ``ClipClassifier``, or any classifier of float images in [0, 1], of which nothing is encoded.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.classes = model.encode_classes() if isinstance(model, ClipClassifier) else None
+
+    def similarity(self, images: Tensor) -> Tensor:
+        """Cosines (B, C) of images (B, 3, S, S), uint8 or float in [0, 1]; of a plain classifier, its scaled logits."""
+        if isinstance(self.model, ClipClassifier):
+            return self.model.similarity(images, self.classes)
+        return self.model(as_float(images)) * temperature_of(self.model)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """What the model answers, (B, C)."""
+        if isinstance(self.model, ClipClassifier):
+            return self.similarity(images) / self.model.temperature
+        return self.model(as_float(images))
+
+
+def temperature_of(model: nn.Module) -> float:
+    """What a model divides its similarities by; 1 for a plain classifier."""
+    return float(getattr(model, "temperature", 1.0))
+
+
 @torch.no_grad()
 def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
     """Logits (N, C) of ``model`` in evaluation mode, on the CPU; class prompts are encoded once.
@@ -121,19 +156,12 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 500) -> T
     Args:
         model: a ``ClipClassifier``, or any classifier of float images in [0, 1].
         images: (N, 3, S, S) uint8.
-        batch_size: images a forward pass.
+        batch_size: images per forward pass.
     """
     was_training = model.training
     model.eval()
-    device = next(model.parameters()).device
-    classes = model.encode_classes() if isinstance(model, ClipClassifier) else None
-    parts = []
-    for batch in images.split(batch_size):
-        batch = batch.to(device, non_blocking=True)
-        if isinstance(model, ClipClassifier):
-            parts.append(model.similarity(batch, classes) / model.temperature)
-        else:
-            parts.append(model(batch.float() / 255 if batch.dtype == torch.uint8 else batch))
+    device, encoded = next(model.parameters()).device, Encoded(model)
+    parts = [encoded.logits(batch.to(device, non_blocking=True)) for batch in images.split(batch_size)]
     model.train(was_training)
     return torch.cat(parts).float().cpu()
 

@@ -27,7 +27,8 @@ class Finetune(RoundStrategy):
     target images.
     """
 
-    SETTINGS: type[Settings] = FinetuneSettings
+    SETTINGS = FinetuneSettings
+    settings: FinetuneSettings
     uses_protected = False
 
     def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -54,12 +55,8 @@ class WCCL(RoundStrategy):
     weight below 1/2.
     """
 
-    SETTINGS: type[Settings] = WCCLSettings
-
-    @property
-    def target_share(self) -> float:
-        """As set."""
-        return float(self.settings.target_share)
+    SETTINGS = WCCLSettings
+    settings: WCCLSettings
 
     def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """weight F(target) + (1 - weight) F(protected)."""
@@ -85,12 +82,8 @@ class PartStrategy(RoundStrategy):
     a backward pass through it.
     """
 
-    SETTINGS: type[Settings] = PartSettings
-
-    @property
-    def target_share(self) -> float:
-        """As set."""
-        return float(self.settings.target_share)
+    SETTINGS = PartSettings
+    settings: PartSettings
 
     def trained_part(self) -> list[nn.Parameter]:
         """The parameters to train; those that do not exist yet are added to the model."""
@@ -135,13 +128,13 @@ class LinearProbe(PartStrategy):
         ValueError: a plain classifier has no such layer.
     """
 
-    SETTINGS: type[Settings] = LinearProbeSettings
+    SETTINGS = LinearProbeSettings
+    settings: LinearProbeSettings
 
     def trained_part(self) -> list[nn.Parameter]:
         """Offsets, or weight and bias of the last layer."""
         if isinstance(self.model, ClipClassifier):
-            self.model.add_offsets()
-            return [self.model.class_offsets]
+            return [self.model.add_offsets()]
         layers = [module for module in self.model.modules() if isinstance(module, nn.Linear)]
         if not layers:
             raise ValueError(
@@ -165,7 +158,8 @@ class HeadsOnly(PartStrategy):
         ValueError: the model is not a ``ClipClassifier``.
     """
 
-    SETTINGS: type[Settings] = HeadsOnlySettings
+    SETTINGS = HeadsOnlySettings
+    settings: HeadsOnlySettings
 
     def trained_part(self) -> list[nn.Parameter]:
         """The heads."""
@@ -173,5 +167,4 @@ class HeadsOnly(PartStrategy):
             raise ValueError(
                 f"heads-only needs a ClipClassifier, and {type(self.model).__name__} is none: use linear-probe"
             )
-        self.model.add_heads(self.settings.head_rank, generator(self.seed, "heads"))
-        return [self.model.heads_in, self.model.heads_out]
+        return self.model.add_heads(self.settings.head_rank, generator(self.seed, "heads"))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.batches import generator
-from methods.clip import ClipClassifier, predict_logits
+from methods.clip import Encoded, predict_logits
 
 Objective = Callable[[Tensor, int], Tensor]  # logits (1, C) and row of an image -> a scalar
 
@@ -71,13 +71,11 @@ def image_gradients(model: nn.Module, images: Tensor, objective: Objective) -> I
     model.eval()
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = next(model.parameters()).device
-    classes = model.encode_classes() if isinstance(model, ClipClassifier) else None
+    encoded = Encoded(model)  # the graph of the prompts serves all images
     for row in range(len(images)):
         image = images[row : row + 1].to(device)
-        image = image.float() / 255 if image.dtype == torch.uint8 else image
-        logits = model.similarity(image, classes) / model.temperature if classes is not None else model(image)
-        # the graph of the prompts serves all images
-        yield torch.autograd.grad(objective(logits, row), parameters, retain_graph=True, materialize_grads=True)
+        loss = objective(encoded.logits(image), row)
+        yield torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
     model.train(was_training)
 
 

@@ -90,10 +90,8 @@ class ContrastiveStrategy(RoundStrategy):
     labels are needed. ``tau`` and ``t`` are then usually 1.
     """
 
-    @property
-    def target_share(self) -> float:
-        """As set."""
-        return float(self.settings.target_share)
+    SETTINGS = ContrastiveSettings
+    settings: ContrastiveSettings
 
     def prepare_model(self) -> None:
         """Add the heads, unless an earlier round did."""
@@ -135,14 +133,17 @@ class ContrastiveStrategy(RoundStrategy):
 class MDS(ContrastiveStrategy):
     """Squared-hinge penalty on the constraints; a constraint that holds has no weight."""
 
-    SETTINGS: type[Settings] = MDSSettings
+    SETTINGS = MDSSettings
+    settings: MDSSettings
     penalty = staticmethod(squared_hinge_penalty)
 
     def prepare_round(self) -> None:
         """Keep what the old model says; start the averages of h."""
         super().prepare_round()
-        pool: Any = self.batches.protected
-        self.violation = MovingAverage(len(pool.classes), self.settings.gamma_protected).to(self.device)
+        assert self.batches.protected is not None  # or there would be no batches
+        self.violation = MovingAverage(len(self.batches.protected.classes), self.settings.gamma_protected).to(
+            self.device
+        )
         self.old = OldOutputs(self, protected=True)
 
     def protected_loss(self, losses: Tensor) -> Tensor:
@@ -169,20 +170,23 @@ class MDSL1(MDS):
     is read from the moving average u_k. Before the first step h_k = 0 up to rounding, which then decides.
     """
 
-    SETTINGS: type[Settings] = MDSL1Settings
+    SETTINGS = MDSL1Settings
+    settings: MDSL1Settings
     penalty = staticmethod(hinge_penalty)
 
 
 class MDSNoHeads(MDS):
     """MDS without task-dependent heads: the ablation of arXiv 2410.03955, section 4."""
 
-    SETTINGS: type[Settings] = MDSNoHeadsSettings
+    SETTINGS = MDSNoHeadsSettings
+    settings: MDSNoHeadsSettings
 
 
 class RM(ContrastiveStrategy):
     """Regularisation method: the mean protected loss with a fixed weight, F + alpha mean_k L_k; no old model."""
 
-    SETTINGS: type[Settings] = RMSettings
+    SETTINGS = RMSettings
+    settings: RMSettings
 
     def protected_loss(self, losses: Tensor) -> Tensor:
         """alpha mean_k L_k."""

@@ -15,9 +15,7 @@ from pydantic import Field
 
 from methods.batches import ImagePool, generator
 from methods.fisher import fisher_information
-from methods.strategy import Hyperparameters, Score
-from methods.weight_space import State, WeightSpace, WeightSpaceSettings, snapshot
-from methods.weights import (
+from methods.state_arithmetic import (
     add_task_vector,
     average,
     drop_and_rescale,
@@ -27,6 +25,8 @@ from methods.weights import (
     task_vector,
     ties,
 )
+from methods.strategy import Hyperparameters, RoundStrategy, Score
+from methods.weight_space import State, WeightSpace, WeightSpaceSettings, snapshot
 
 INGREDIENTS = 4  # of a soup, as many as the points that are scored along a round's training
 
@@ -90,7 +90,8 @@ class TaskArithmetic(WeightSpace):
     pretrained model; here each round's starts from the model it is added to. ``PTM`` starts from the pretrained one.
     """
 
-    SETTINGS: ClassVar[type[Hyperparameters]] = TaskArithmeticSettings
+    SETTINGS = TaskArithmeticSettings
+    settings: TaskArithmeticSettings
 
     def merge(self, coefficient: float) -> State:
         """On the line from old to new and beyond, exactly theta_new at 1."""
@@ -108,9 +109,10 @@ class TIES(WeightSpace):
     lambda scales all of them, so that 0 would return to theta_pre and undo earlier rounds; c goes back to theta_old.
     """
 
-    SETTINGS: ClassVar[type[Hyperparameters]] = TIESSettings
+    SETTINGS = TIESSettings
+    settings: TIESSettings
 
-    def prepare(self, strategy: Any) -> None:
+    def prepare(self, strategy: RoundStrategy) -> None:
         """Merge the task vectors; nothing is trimmed where the round changed nothing."""
         before, vector = task_vector(_before_stream(strategy, self.old), self.old), task_vector(self.old, self.new)
         self.change: State = {}
@@ -129,9 +131,10 @@ class DARE(WeightSpace):
     The mask depends on the seed and the round. The paper's theta_old is the pretrained model.
     """
 
-    SETTINGS: ClassVar[type[Hyperparameters]] = DARESettings
+    SETTINGS = DARESettings
+    settings: DARESettings
 
-    def prepare(self, strategy: Any) -> None:
+    def prepare(self, strategy: RoundStrategy) -> None:
         """Draw the mask."""
         rng = generator(strategy.seed, f"dare round {strategy.experience.current_experience}")
         self.vector = drop_and_rescale(task_vector(self.old, self.new), self.settings.drop, rng)
@@ -150,16 +153,17 @@ class FisherMerge(WeightSpace):
     one's, so that unscaled the old weights would win nearly everywhere at nearly every c.
     """
 
-    SETTINGS: ClassVar[type[Hyperparameters]] = FisherSettings
+    SETTINGS = FisherSettings
+    settings: FisherSettings
     uses_protected = True
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Keep the old weights; ask for protected data before any step is taken."""
         if strategy.protected is None:
             raise ValueError(f"{type(self).__name__} needs protected data: call protect(experience) before train")
         super().before_training_exp(strategy, **kwargs)
 
-    def prepare(self, strategy: Any) -> None:
+    def prepare(self, strategy: RoundStrategy) -> None:
         """Measure both models' Fisher information."""
         self.old_fisher = self.fisher(strategy, self.old, strategy.protected)
         self.new_fisher = self.fisher(strategy, self.new, strategy.experience)
@@ -168,7 +172,7 @@ class FisherMerge(WeightSpace):
         """Entry by entry between old and new."""
         return fisher_average(self.old, self.new, self.old_fisher, self.new_fisher, coefficient)
 
-    def fisher(self, strategy: Any, weights: State, experience: Any) -> State:
+    def fisher(self, strategy: RoundStrategy, weights: State, experience: Any) -> State:
         """Fisher information of ``weights`` on the images of ``experience``, with mean 1."""
         model = copy.deepcopy(strategy.model)
         model.load_state_dict(weights)
@@ -185,7 +189,7 @@ class BCWI(FisherMerge):
     (there: on training and development data, the predicted labels), and floored at 1e-6, where theirs may divide by 0.
     """
 
-    def prepare(self, strategy: Any) -> None:
+    def prepare(self, strategy: RoundStrategy) -> None:
         """Measure the old model's Fisher information; the new weights all count alike."""
         self.old_fisher = self.fisher(strategy, self.old, strategy.protected)
         self.new_fisher = {key: value.new_ones(()) for key, value in self.old_fisher.items()}
@@ -199,13 +203,13 @@ class PTM(WeightSpace):
     pretrained model is given, and in a first round, theta_pre = theta_old and this is ``TaskArithmetic``.
     """
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Keep the old weights and go back to the pretrained ones."""
         super().before_training_exp(strategy, **kwargs)
         self.start = _before_stream(strategy, self.old)
         strategy.model.load_state_dict(self.start)
 
-    def prepare(self, strategy: Any) -> None:
+    def prepare(self, strategy: RoundStrategy) -> None:
         """What was learned."""
         self.vector = task_vector(self.start, self.new)
 
@@ -222,27 +226,28 @@ class Soup(WeightSpace):
     A caller who keeps the earliest of equal scores keeps the soup of fewer ingredients.
     """
 
-    SETTINGS: ClassVar[type[Hyperparameters]] = Hyperparameters
+    SETTINGS = Hyperparameters
+    settings: Hyperparameters
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """An empty pot."""
         steps = len(strategy.dataloader)
         self.points = {math.ceil(steps * k / INGREDIENTS) for k in range(1, INGREDIENTS + 1)}
         self.step = 0
         self.ingredients: list[State] = []
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Keep the weights of some steps."""
         self.step += 1
         if self.step in self.points:
             self.ingredients.append(snapshot(strategy.model))
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """The uniform soup."""
         if self.ingredients:
             strategy.model.load_state_dict(average(self.ingredients))
 
-    def propose(self, strategy: Any, score: Score) -> None:
+    def propose(self, strategy: RoundStrategy, score: Score) -> None:
         """Score each ingredient, then the soups that add one more."""
 
         def taste(numbers: list[int]) -> Any:
@@ -261,7 +266,7 @@ class Soup(WeightSpace):
                 soup, best = [*soup, number], tasted
 
 
-def _before_stream(strategy: Any, old: State) -> State:
+def _before_stream(strategy: RoundStrategy, old: State) -> State:
     """Pretrained weights on the devices of ``old``; those of ``old`` where there are none."""
     known = strategy.pretrained.state_dict() if strategy.pretrained is not None else {}
     return {key: known[key].to(value.device) if key in known else value for key, value in old.items()}

@@ -61,11 +61,6 @@ class RCATSettings(NonRegressionSettings):
 class NonRegression(RoundStrategy):
     """Cross-entropy on target and protected images, beside what the old model says about both."""
 
-    @property
-    def target_share(self) -> float:
-        """As set."""
-        return float(self.settings.target_share)
-
     def prepare_round(self) -> None:
         """Keep what the old model says."""
         self.old = OldOutputs(self, target=True, protected=True)
@@ -85,7 +80,8 @@ class PCT(NonRegression):
     wrong on most target images, and alpha asks the new one to stay as wrong there: the grid has 0 beside the usual 1.
     """
 
-    SETTINGS: type[Settings] = PCTSettings
+    SETTINGS = PCTSettings
+    settings: PCTSettings
 
     def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy + focal distillation."""
@@ -111,7 +107,8 @@ class RCAT(NonRegression):
       chosen by the suite's one rule.
     """
 
-    SETTINGS: type[Settings] = RCATSettings
+    SETTINGS = RCATSettings
+    settings: RCATSettings
 
     def prepare_round(self) -> None:
         """Keep what the old model says; nothing is fine-tuned yet."""
@@ -121,7 +118,7 @@ class RCAT(NonRegression):
     def _before_training_iteration(self, **kwargs: Any) -> None:
         super()._before_training_iteration(**kwargs)
         if len(self.losses) == int(self.settings.first_share * self.settings.steps):
-            self.tuned = frozen_similarity(self.model, self.temperature)
+            self.tuned = frozen_similarity(self.model)
 
     def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy, and after the first phase the distances."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from methods.batches import ImagePool
-from methods.clip import ClipClassifier, predict_logits
+from methods.clip import Encoded, predict_logits
+
+if TYPE_CHECKING:
+    from methods.strategy import RoundStrategy
 
 
 class OldOutputs:
@@ -25,14 +28,14 @@ class OldOutputs:
         protected: whether outputs on protected images are wanted.
     """
 
-    def __init__(self, strategy: Any, target: bool = False, protected: bool = False) -> None:
+    def __init__(self, strategy: RoundStrategy, target: bool = False, protected: bool = False) -> None:
         self.strategy = strategy
         self.wanted = {"target": target, "protected": protected}
         pools = {name: getattr(strategy.batches, name) for name, wanted in self.wanted.items() if wanted}
         self._copy: Callable[[Tensor], Tensor] | None = None
         self._kept: dict[str, Tensor] = {}
         if any(pool.augment for pool in pools.values()):
-            self._copy = frozen_similarity(strategy.model, strategy.temperature)
+            self._copy = frozen_similarity(strategy.model)
         else:
             self._kept = {name: self._on(pool) for name, pool in pools.items()}
 
@@ -50,10 +53,6 @@ class OldOutputs:
         return (predict_logits(self.strategy.model, pool.images) * self.strategy.temperature).to(pool.device)
 
 
-def frozen_similarity(model: nn.Module, temperature: float) -> Callable[[Tensor], Tensor]:
+def frozen_similarity(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """Images (B, 3, S, S) -> similarities (B, C) of ``model`` as it is now, whatever becomes of it: a frozen copy."""
-    old = copy.deepcopy(model).eval().requires_grad_(False)
-    if not isinstance(old, ClipClassifier):
-        return lambda images: old(images) * temperature
-    classes = old.encode_classes()
-    return lambda images: old.similarity(images, classes)
+    return Encoded(copy.deepcopy(model).eval().requires_grad_(False)).similarity

@@ -55,12 +55,8 @@ class AGEMSettings(ProjectionSettings):
 class Projection(RoundStrategy):
     """Fine-tuning on the target with projected gradients; a method says on what and how."""
 
-    SETTINGS: type[Settings] = ProjectionSettings
-
-    @property
-    def target_share(self) -> float:
-        """As set."""
-        return float(self.settings.target_share)
+    SETTINGS = ProjectionSettings
+    settings: ProjectionSettings
 
     @property
     def constraints(self) -> int:
@@ -132,12 +128,13 @@ class GEM(Projection):
     G G^T, as the authors do, whatever the scale of the gradients; here 1e-9 is added to that of their cosines.
     """
 
-    SETTINGS: type[Settings] = GEMSettings
+    SETTINGS = GEMSettings
+    settings: GEMSettings
 
     @property
     def constraints(self) -> int:
         """As set."""
-        return int(self.settings.constraints)
+        return self.settings.constraints
 
     def weights(self, gram: Tensor) -> Tensor:
         """The dual solution v."""
@@ -151,7 +148,8 @@ class AGEM(Projection):
     beyond the batch, and never projects in the first experience. No step waits for the device here.
     """
 
-    SETTINGS: type[Settings] = AGEMSettings
+    SETTINGS = AGEMSettings
+    settings: AGEMSettings
     constraints = 1
 
     def weights(self, gram: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ class UntrainedSettings(Settings):
 class Frozen(RoundStrategy):
     """The old model, untouched."""
 
-    SETTINGS: type[Settings] = UntrainedSettings
+    SETTINGS = UntrainedSettings
+    settings: UntrainedSettings
     trains = False
     uses_protected = False
 
@@ -60,7 +61,8 @@ class JointSettings(Settings):
 class Joint(RoundStrategy):
     """Cross-entropy on target and protected images together, all classes alike: how much room there is."""
 
-    SETTINGS: type[Settings] = JointSettings
+    SETTINGS = JointSettings
+    settings: JointSettings
 
     @property
     def target_share(self) -> float:

@@ -29,7 +29,7 @@ class L2SPSettings(FinetuneSettings):
     strength: float = Field(1000.0, ge=0, description="alpha: weight of the penalty")
 
 
-class EWCSettings(FinetuneSettings):
+class EWCSettings(L2SPSettings):
     """Hyper-parameters of EWC."""
 
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {"strength": (1e4, 1e5, 1e6, 1e7)}
@@ -64,7 +64,8 @@ class L2SP(Finetune):
     Avalanche does not have it.
     """
 
-    SETTINGS: type[Settings] = L2SPSettings
+    SETTINGS = L2SPSettings
+    settings: L2SPSettings
     loss: Tensor
 
     def prepare_round(self) -> None:
@@ -114,7 +115,8 @@ class EWC(L2SP):
     protected data to have any effect. With batches of one image its importance is our empirical Fisher information.
     """
 
-    SETTINGS: type[Settings] = EWCSettings
+    SETTINGS = EWCSettings
+    settings: EWCSettings
 
     def measure_importance(self) -> list[Tensor] | None:
         """Fisher information on the protected images."""
@@ -139,7 +141,8 @@ class MAS(EWC):
     gradients cancel, in place of the mean absolute gradient. With batches of one image the two agree.
     """
 
-    SETTINGS: type[Settings] = MASSettings
+    SETTINGS = MASSettings
+    settings: MASSettings
 
     def measure_importance(self) -> list[Tensor] | None:
         """Mean absolute gradient of the squared norm of the logits on the protected images."""
@@ -160,7 +163,8 @@ class LwF(Finetune):
     as there is no new head.
     """
 
-    SETTINGS: type[Settings] = LwFSettings
+    SETTINGS = LwFSettings
+    settings: LwFSettings
 
     def prepare_round(self) -> None:
         """Make the old model's outputs the teacher."""

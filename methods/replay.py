@@ -41,12 +41,8 @@ class Replay(RoundStrategy):
     The memory is the protected data, balanced over its classes: it needs no update rule such as reservoir sampling.
     """
 
-    SETTINGS: type[Settings] = ReplaySettings
-
-    @property
-    def target_share(self) -> float:
-        """As set."""
-        return float(self.settings.target_share)
+    SETTINGS = ReplaySettings
+    settings: ReplaySettings
 
     def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy over the batch."""
@@ -69,7 +65,8 @@ class DERpp(Replay):
     random numbers and on top of a full batch of target images, and it replays nothing before its second experience.
     """
 
-    SETTINGS: type[Settings] = DERppSettings
+    SETTINGS = DERppSettings
+    settings: DERppSettings
 
     def prepare_round(self) -> None:
         """Keep the old model's logits."""

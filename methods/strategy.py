@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from methods.batches import ImagePool, StepBatches
+from methods.clip import temperature_of
 
 Score = Callable[[str], Any]  # scores the model as it is now, under a name; a greater result is better
 
@@ -53,7 +54,8 @@ class RoundStrategy(SupervisedTemplate):
         evaluator: Avalanche metrics and loggers; None for silence.
     """
 
-    SETTINGS: type[Settings] = Settings
+    SETTINGS: ClassVar[type[Settings]] = Settings
+    settings: Settings  # a subclass with settings of its own says so: settings: ItsSettings
     VERSION = 1  # raised whenever a method's numbers can change
     CODE = ""  # what else tells versions of other people's methods apart; set where they are loaded
     WEIGHT_SPACE: type[Any] | None = None  # a methods.weight_space.WeightSpace that acts after each round
@@ -71,7 +73,7 @@ class RoundStrategy(SupervisedTemplate):
         evaluator: EvaluationPlugin | None = None,
         eval_mb_size: int = 256,
     ) -> None:
-        self.settings: Any = settings if settings is not None else self.SETTINGS()
+        self.settings = settings if settings is not None else self.SETTINGS()
         self.seed = seed
         self.protected: Any = None
         self.pretrained: nn.Module | None = None  # the model before the stream, for methods that go back to it
@@ -126,13 +128,13 @@ class RoundStrategy(SupervisedTemplate):
 
     @property
     def target_share(self) -> float:
-        """Share of a batch that shows the target; a method that uses protected data may want another."""
-        return 0.5
+        """Share of a batch that shows the target, beside protected images: as set, a half where it is no setting."""
+        return float(getattr(self.settings, "target_share", 0.5))
 
     @property
     def temperature(self) -> float:
         """What the model divides its similarities by; 1 for a plain classifier."""
-        return float(getattr(self.model, "temperature", 1.0))
+        return temperature_of(self.model)
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
         """Set the round's batches in place of a data loader."""

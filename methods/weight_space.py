@@ -38,6 +38,7 @@ class WeightSpace(SupervisedPlugin):
     """
 
     SETTINGS: ClassVar[type[Hyperparameters]] = WeightSpaceSettings
+    settings: Hyperparameters  # a subclass with settings of its own says so: settings: ItsSettings
     VERSION = 1
     uses_protected = False
     supports_distributed = False
@@ -48,27 +49,33 @@ class WeightSpace(SupervisedPlugin):
         self.old: State = {}
         self.new: State = {}
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    @property
+    def coefficients(self) -> tuple[float, ...]:
+        """What is tried, of a method that has a coefficient."""
+        assert isinstance(self.settings, WeightSpaceSettings)
+        return self.settings.coefficients
+
+    def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Keep the old weights."""
         self.old = snapshot(strategy.model)
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Keep the new weights and merge."""
         self.new = snapshot(strategy.model)
         self.prepare(strategy)
-        middle = self.settings.coefficients[(len(self.settings.coefficients) - 1) // 2]
+        middle = self.coefficients[(len(self.coefficients) - 1) // 2]
         strategy.model.load_state_dict(self.merge(middle))
 
-    def prepare(self, strategy: Any) -> None:
+    def prepare(self, strategy: RoundStrategy) -> None:
         """Look at data or models once, before the first merge; ``self.old`` and ``self.new`` are ready."""
 
     def merge(self, coefficient: float) -> State:
         """The weights between ``self.old`` at 0 and, usually, ``self.new`` at 1."""
         raise NotImplementedError
 
-    def propose(self, strategy: Any, score: Score) -> None:
+    def propose(self, strategy: RoundStrategy, score: Score) -> None:
         """Score every coefficient."""
-        for coefficient in self.settings.coefficients:
+        for coefficient in self.coefficients:
             strategy.model.load_state_dict(self.merge(coefficient))
             score(f"coefficient {coefficient:g}")
 

@@ -109,9 +109,9 @@ def build(name: str, seed: int = 0, **options: Any) -> DevelopmentStream:
     """
     make = builder(name)
     known = options_of(make)
-    for option in options:
-        if option not in known:
-            raise ValueError(unknown_name(f"option of scenario {name}:", option, known))
+    for key in options:
+        if key not in known:
+            raise ValueError(unknown_name(f"option of scenario {name}:", key, known))
     for key, option in known.items():
         if option.default is REQUIRED and key not in options:
             raise ValueError(f"scenario {name} needs the option {key!r}")

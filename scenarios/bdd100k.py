@@ -15,7 +15,7 @@ import ijson
 import numpy as np
 import pandas as pd
 
-from scenarios.pixels import cache_folder
+from scenarios.cache import cache_folder
 from scenarios.real import Choices, Pool, Source, data_folder, develop, found, grouped, ranks
 from scenarios.stream import DevelopmentStream, Round
 

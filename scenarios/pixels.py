@@ -7,25 +7,26 @@ import math
 import os
 import re
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from scenarios.cache import cache_folder, delete_unused, limit_bytes
 from scenarios.decoding import TRANSFORM, UnreadablePhotos, decode
+from scenarios.pixel_file import PixelFile, reason
 
 CHUNK_BYTES, CHUNK_IMAGES = 32_000_000, 1_024  # made between two writes: what an interruption costs at most
 SUFFIX = ".pixels"
 FORMAT = 1  # raised whenever files of before cannot be read any more
-PAGE = 4_096
 NO_ZERO = 0x5EED_57A3  # kept instead of the stamp 0, as 0 in a file means absent
 
+Rows = Sequence[int] | NDArray[np.int64]
 Progress = Callable[[str, int, int], None]  # what is under way, done, total
 
 _progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
@@ -39,13 +40,6 @@ def reporting(callback: Progress) -> Iterator[None]:
         yield
     finally:
         _progress.reset(token)
-
-
-def cache_folder() -> Path:
-    """``MDS_BENCH_CACHE``, else ``mds-bench`` in the user's cache folder."""
-    if folder := os.environ.get("MDS_BENCH_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mds-bench"
 
 
 def load_photos(paths: Sequence[Path], image_size: int) -> Tensor:
@@ -103,18 +97,18 @@ class PixelStore:
         ValueError: ``MDS_BENCH_CACHE_GB`` is no number of gigabytes.
     """
 
-    def __init__(self, name: str, stamps: Sequence[int], image_size: int, make: Callable[[list[int]], Tensor]) -> None:
-        self._limit = _limit()
+    def __init__(self, name: str, stamps: Rows, image_size: int, make: Callable[[list[int]], Tensor]) -> None:
+        self._limit = limit_bytes()
         self._stamps = np.array(stamps, dtype=np.int64)
         self._stamps[self._stamps == 0] = NO_ZERO
         self._shape = (3, image_size, image_size)
         self._make = make
         path = _path(name, len(self._stamps), image_size)
-        self._file = _PixelFile(path, (len(self._stamps), *self._shape))
+        self._file = PixelFile(path, (len(self._stamps), *self._shape))
         self._memory = _memory.setdefault(path, {})
-        _delete_unused(path, self._limit)
+        delete_unused(path, self._limit)
 
-    def take(self, rows: Sequence[int]) -> Tensor:
+    def take(self, rows: Rows) -> Tensor:
         """The images of ``rows`` in that order, (n, 3, S, S) uint8; rows may repeat.
 
         Raises:
@@ -128,11 +122,11 @@ class PixelStore:
             if not len(self._absent(wanted)):  # else another process began to replace some of them meanwhile
                 return torch.from_numpy(images)
 
-    def fill(self, rows: Sequence[int]) -> None:
+    def fill(self, rows: Rows) -> None:
         """Make those images of ``rows`` that are not there yet; raises what ``take`` raises."""
         self._fill(self._checked(rows))
 
-    def _checked(self, rows: Sequence[int]) -> np.ndarray:
+    def _checked(self, rows: Rows) -> np.ndarray:
         wanted = np.asarray(rows, dtype=np.int64)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self._stamps):
             raise IndexError(
@@ -156,7 +150,7 @@ class PixelStore:
                 report("pictures", start + len(rows), len(absent))
         if unreadable:
             raise UnreadablePhotos(unreadable, len(np.unique(wanted)))
-        _delete_unused(self._file.path, self._limit)
+        delete_unused(self._file.path, self._limit)
 
     def _absent(self, wanted: np.ndarray) -> np.ndarray:
         """The rows that are neither on disk nor in memory, sorted and once each."""
@@ -195,140 +189,13 @@ def _warn_once(folder: Path, error: OSError) -> None:
     if folder not in _warned:
         _warned.add(folder)
         warnings.warn(
-            f"{folder} cannot be written ({_reason(error)}), so images are kept in memory and made again in "
+            f"{folder} cannot be written ({reason(error)}), so images are kept in memory and made again in "
             "the next run: set MDS_BENCH_CACHE to a folder with space",
             stacklevel=2,
         )
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
-
-
-class _PixelFile:
-    """Stamps (N,) int64 and, from the next page on, pixels (N, 3, S, S) uint8, in one sparse file: they cannot part.
-
-    It is read through a memory map, but written as a file: writing to a map ends the process when the disk is full.
-    A file that cannot be opened is as an empty one that refuses every write.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.path = path
-        self.stamps: np.ndarray = np.zeros(shape[0], dtype=np.int64)
-        self.pixels: np.ndarray = np.empty((0, *shape[1:]), dtype=np.uint8)
-        self._start = -(-self.stamps.nbytes // PAGE) * PAGE
-        self._refused = ""  # why nothing can be written
-        try:
-            self._descriptor = self._open(self._start + math.prod(shape))
-            if shape[0]:  # nothing cannot be mapped
-                mapped = mmap(self._descriptor, 0, access=ACCESS_READ)
-                self.stamps = np.frombuffer(mapped, np.int64, shape[0])
-                self.pixels = np.frombuffer(mapped, np.uint8, offset=self._start).reshape(shape)
-        except OSError as error:
-            self._refused = self._refused or _reason(error)
-
-    def _open(self, size: int) -> int:
-        """A descriptor of the file, made or made anew where it has not the right size; to read from, if need be."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = self._owned(os.O_RDWR | os.O_CREAT)
-            if os.fstat(descriptor).st_size not in (0, size):
-                self.path.unlink(missing_ok=True)  # rather than changed: another process may have it mapped
-                descriptor = self._owned(os.O_RDWR | os.O_CREAT)
-            os.ftruncate(descriptor, size)
-            os.utime(descriptor)  # the time it was last used
-            return descriptor
-        except OSError as error:
-            self._refused = _reason(error)
-        descriptor = self._owned(os.O_RDONLY)
-        if os.fstat(descriptor).st_size != size:
-            raise OSError("the file is cut off")
-        return descriptor
-
-    def _owned(self, flags: int) -> int:
-        descriptor = os.open(self.path, flags | os.O_CLOEXEC, 0o666)
-        weakref.finalize(self, os.close, descriptor)
-        return descriptor
-
-    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Copy the pixels of ``rows`` to ``out``."""
-        if np.count_nonzero(np.diff(rows) != 1) * 8 >= len(rows):
-            np.take(self.pixels, rows, axis=0, out=out, mode="clip")  # other modes copy twice
-            return
-        for start, stop in _runs(rows):
-            out[start:stop] = self.pixels[rows[start] : rows[start] + stop - start]
-
-    def write(self, rows: np.ndarray, images: np.ndarray, stamps: np.ndarray) -> None:
-        """Keep the images of ``rows``, which are sorted.
-
-        Stamps go last, and once the pixels are on disk: no stamp can be found whose pixels are not there in full.
-
-        Raises:
-            OSError: the disk does not take them, or did not take others before.
-        """
-        if self._refused:
-            raise OSError(self._refused)
-        try:
-            found = self.stamps[rows]
-            stale = rows[(found != 0) & (found != stamps)]
-            if len(stale):
-                self._write(stale, np.zeros(len(stale), dtype=np.int64), 0)
-                os.fsync(self._descriptor)
-            self._write(rows, images, self._start)
-            os.fsync(self._descriptor)
-            self._write(rows, stamps, 0)
-        except OSError as error:
-            self._refused = _reason(error)
-            raise
-
-    def _write(self, rows: np.ndarray, values: np.ndarray, offset: int) -> None:
-        for start, stop in _runs(rows):
-            data = memoryview(np.ascontiguousarray(values[start:stop])).cast("B")
-            place = offset + int(rows[start]) * values[0].nbytes
-            while data:
-                written = os.pwrite(self._descriptor, data, place)
-                data, place = data[written:], place + written
-
-
-def _runs(rows: np.ndarray) -> list[tuple[int, int]]:
-    """Where rows follow one another: (start, stop) of each such run in ``rows``."""
-    if not len(rows):
-        return []
-    starts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist()]
-    return list(zip(starts, [*starts[1:], len(rows)], strict=True))
 
 
 def _path(name: str, count: int, image_size: int) -> Path:
     key = hashlib.sha256(repr((FORMAT, name, count, image_size)).encode(errors="surrogateescape")).hexdigest()
     label = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-")
     return cache_folder() / "pixels" / f"{label}-{image_size}px-{key[:16]}{SUFFIX}"
-
-
-def _limit() -> float:
-    """Bytes that all collections together may occupy."""
-    text = os.environ.get("MDS_BENCH_CACHE_GB") or "20"
-    try:
-        gigabytes = float(text)
-    except ValueError:
-        gigabytes = math.nan
-    if not gigabytes >= 0:
-        raise ValueError(f"MDS_BENCH_CACHE_GB must be a number of gigabytes, 0 or more, not {text!r}")
-    return gigabytes * 1e9
-
-
-def _delete_unused(mine: Path, limit: float) -> None:
-    """Delete the collections longest not used until all fit in ``limit`` bytes, but never ``mine``."""
-    total, others = 0, []
-    for file in mine.parent.glob(f"*{SUFFIX}"):
-        with suppress(OSError):  # another process has just deleted it
-            status = file.stat()
-            occupied = status.st_blocks * 512  # a sparse file occupies less than its size
-            total += occupied
-            if file != mine:
-                others.append((status.st_mtime_ns, occupied, file))
-    for _, occupied, file in sorted(others):
-        if total <= limit:
-            return
-        with suppress(OSError):
-            file.unlink()
-            total -= occupied

@@ -52,8 +52,8 @@ def paired_counts(old: Path, new: Path) -> dict[str, Counts]:
 
     labels = codes(answer.label for answer in before.values())
     predicted = [codes(answers[name].prediction for name in before) for answers in (before, after)]
-    for path, own in zip((old, new), predicted, strict=True):
-        if own.max() < 0:
+    for path, answered in zip((old, new), predicted, strict=True):
+        if answered.max() < 0:
             raise ValueError(
                 f"{path}: no prediction is a label, such as {classes[0]!r}: use the same names in both columns"
             )

@@ -89,7 +89,7 @@ def _mean(values: NDArray[Any]) -> float:
 
 
 def _task_matrix(matrix: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    matrix = np.asarray(matrix, dtype=float)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise ValueError(f"a task matrix must be (T, T) with T of 1 or more, got {matrix.shape}")
-    return matrix
+    found: NDArray[np.float64] = np.asarray(matrix, dtype=np.float64)
+    if found.ndim != 2 or found.shape[0] != found.shape[1] or not found.size:
+        raise ValueError(f"a task matrix must be (T, T) with T of 1 or more, got {found.shape}")
+    return found

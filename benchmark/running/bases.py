@@ -18,7 +18,8 @@ from benchmark.running.request import BaseChoice, validated
 from benchmark.running.streams import build
 from methods.checkpoints import TINY, checkpoint_bytes, create_classifier, load_checkpoint
 from methods.clip import ClipClassifier
-from scenarios.pixels import Progress, cache_folder, reporting
+from scenarios.cache import cache_folder
+from scenarios.pixels import Progress, reporting
 from scenarios.stream import DevelopmentStream
 
 

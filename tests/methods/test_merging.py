@@ -12,7 +12,7 @@ from avalanche.core import SupervisedPlugin
 import methods
 from methods.clip import predict_logits
 from methods.fisher import fisher_information
-from methods.weights import average, mean_one, ties
+from methods.state_arithmetic import average, mean_one, ties
 from tests.conftest import make_toy_stream
 from tests.methods.developing import accuracy, develop
 

@@ -105,7 +105,7 @@ def test_a_frozen_copy_is_neither_changed_nor_trained_by_what_becomes_of_the_mod
         model.heads_out.normal_(generator=torch.Generator().manual_seed(0))
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     before = model.similarity(images).detach()
-    frozen = frozen_similarity(model, model.temperature)
+    frozen = frozen_similarity(model)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1)

@@ -21,7 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from scenarios import pixels
-from scenarios.pixels import PixelStore, cache_folder, load_photos, photo_store, reporting
+from scenarios.cache import cache_folder, limit_bytes
+from scenarios.pixel_file import PAGE
+from scenarios.pixels import PixelStore, load_photos, photo_store, reporting
 
 SIDE = 8
 IMAGE_BYTES = 3 * SIDE * SIDE
@@ -316,7 +318,7 @@ class TestBound:
     def test_twenty_gigabytes_by_default(self) -> None:
         self.fill("a", 300)
         self.fill("b")
-        assert len(files()) == 2 and pixels._limit() == 20e9
+        assert len(files()) == 2 and limit_bytes() == 20e9
 
     def test_a_store_deleted_while_open_goes_on(self) -> None:
         noise = store(render)
@@ -385,7 +387,7 @@ class TestNoDisk:
         write, make = os.pwrite, Maker()
 
         def full(descriptor: int, data: memoryview, place: int) -> int:
-            if place > pixels.PAGE + 7 * IMAGE_BYTES or len(data) + place > pixels.PAGE + 8 * IMAGE_BYTES:
+            if place > PAGE + 7 * IMAGE_BYTES or len(data) + place > PAGE + 8 * IMAGE_BYTES:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return write(descriptor, data, place)
 

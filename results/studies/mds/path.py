@@ -24,9 +24,9 @@ from methods.clip import ClipClassifier, predict_logits
 from methods.mds import MDS, MDSSettings
 from methods.merging import WiSEFT
 from methods.objectives import class_losses
+from methods.state_arithmetic import interpolate
 from methods.strategy import Score
 from methods.weight_space import State, combined, snapshot
-from methods.weights import interpolate
 from scenarios.stream import LabelledImages
 
 FILE = Path(__file__).with_name("path.csv")

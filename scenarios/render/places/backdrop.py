@@ -105,7 +105,7 @@ def texture(view: View, surface: Surface, u: Tensor, v: Tensor, pu: Tensor, pv: 
         fade = (torch.minimum(pu * wide, pv * long) * (0.5 * size) - 0.5).clamp(0.0, 1.0)
         return (odd - 0.25) * (strength * 2.0 * fade) + 1.0
     tone = torch.ones_like(u)
-    course = 0.0
+    course: Tensor | float = 0.0
     if kind != "bars":
         place = v * (1.0 / long)
         tone = _lines(tone, place, pv * long, strength, size)

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from methods.batches import generator
-from methods.weights import (
+from methods.state_arithmetic import (
     FISHER_FLOOR,
     add_task_vector,
     average,

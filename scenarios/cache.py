@@ -1,0 +1,45 @@
+"""Where what is made once is kept, and how much of it."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """``MDS_BENCH_CACHE``, else ``mds-bench`` in the user's cache folder."""
+    if folder := os.environ.get("MDS_BENCH_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mds-bench"
+
+
+def limit_bytes() -> float:
+    """Bytes that all collections together may occupy."""
+    text = os.environ.get("MDS_BENCH_CACHE_GB") or "20"
+    try:
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = math.nan
+    if not gigabytes >= 0:
+        raise ValueError(f"MDS_BENCH_CACHE_GB must be a number of gigabytes, 0 or more, not {text!r}")
+    return gigabytes * 1e9
+
+
+def delete_unused(mine: Path, limit: float) -> None:
+    """Delete the collections longest not used until all fit in ``limit`` bytes, but never ``mine``."""
+    total, others = 0, []
+    for file in mine.parent.glob(f"*{mine.suffix}"):
+        with suppress(OSError):  # another process has just deleted it
+            status = file.stat()
+            occupied = status.st_blocks * 512  # a sparse file occupies less than its size
+            total += occupied
+            if file != mine:
+                others.append((status.st_mtime_ns, occupied, file))
+    for _, occupied, file in sorted(others):
+        if total <= limit:
+            return
+        with suppress(OSError):
+            file.unlink()
+            total -= occupied
