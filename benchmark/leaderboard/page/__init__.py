@@ -49,8 +49,6 @@ def write(records: Sequence[Record], results: Path, frame: pd.DataFrame | None =
 
 def page(records: Sequence[Record], results: Path, frame: pd.DataFrame) -> str:
     """The page as HTML."""
-    from markupsafe import Markup
-
     style, script = (path.read_text(encoding="utf-8") for path in (STYLE, HERE / "page.js"))
     records = sorted(records, key=lambda record: record.run_id)  # whatever order they come in
     runs = Counter(record.scenario.name for record in records)
@@ -61,9 +59,9 @@ def page(records: Sequence[Record], results: Path, frame: pd.DataFrame) -> str:
         .render(
             policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
             "base-uri 'none'; form-action 'none'",
-            style=Markup(style),
-            script=Markup(script),
-            data=Markup(_json(data)),
+            style=style,
+            script=script,
+            data=_json(data),
             columns=columns(PAGE),
             rows=board_rows(frame),
             families=[name for name in (*FAMILIES, OTHER) if name in {family(r.method.name) for r in records}],
