@@ -1,4 +1,4 @@
-"""From what is typed to what is meant, with a clear line where it means nothing. Imports no torch."""
+"""Arguments of the command line as values, with a clear line where one means nothing. Imports no torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def key_values(pairs: Sequence[str], flag: str) -> dict[str, Any]:
 
 
 def known_scenario(name: str) -> Scenario:
-    """What is known of a scenario.
+    """The scenario of this name.
 
     Raises:
         ValueError: there is none of that name.

@@ -25,16 +25,16 @@ ACCESS = ("protected data", "old model", "pretrained model", "text tower")
 
 
 class Method(NamedTuple):
-    """What is to be known of a method before it is loaded: a line of ``methods.csv``, or another package's."""
+    """The facts about a method that are known before it is loaded: a line of ``methods.csv``, or another package's."""
 
     path: str  # module:class
     family: str
     description: str
     source: str = ""
     stores: str = ""  # during a round, beside the model and its optimizer
-    passes: str = ""  # beyond one forward and one backward pass of the batch a step
+    passes: str = ""  # beyond one forward and one backward pass of the batch per step
     access: frozenset[str] = frozenset()  # of ACCESS
-    library: str = ""  # what was taken from Avalanche or another library; nothing if it is written here
+    library: str = ""  # the part taken from Avalanche or another library; nothing if it is written here
     package: str = ""  # name and version, of other packages' methods
 
 
@@ -63,14 +63,14 @@ def plugins() -> list[str]:
 
 
 def access(name: str) -> frozenset[str]:
-    """What a method may use, of ``ACCESS``; everything where no registry tells."""
+    """The parts of ``ACCESS`` that a method may use; everything where no registry tells."""
     parts = [part for part in _parts(name) if part]
     known = [METHODS[part] for part in parts if part in METHODS and not METHODS[part].package]
     return frozenset().union(*(method.access for method in known)) if len(known) == len(parts) else frozenset(ACCESS)
 
 
 def is_method(name: str) -> bool:
-    """Whether ``name`` has the form of something ``load`` may find; says nothing about what is in a file."""
+    """Whether ``name`` has the form of something ``load`` may find; says nothing about the content of a file."""
     trainer, plugin = _parts(name)
     return (trainer in METHODS or _is_file(trainer)) and (not plugin or plugin in METHODS)
 

@@ -29,7 +29,7 @@ TRIES = 10  # at a crop that fits into the image
 
 
 class Views(NamedTuple):
-    """What is seen of each image of a batch: six tensors (B,) float64 on the CPU."""
+    """The view of each image of a batch: six tensors (B,) float64 on the CPU."""
 
     top: Tensor  # of the crop, whole px
     left: Tensor

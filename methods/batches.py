@@ -101,7 +101,7 @@ class StepBatches:
         target: new images of the round.
         protected: protected images, or None for a method that does not use them.
         steps: number of batches.
-        batch_size: images a batch.
+        batch_size: images per batch.
         target_share: share of the batch given to target images, in [0, 1].
         seed: of the run.
     """

@@ -27,7 +27,7 @@ def create_classifier(prompts: Sequence[str], model: str = TINY, pretrained: str
     """A classifier on an open_clip architecture, with pretrained weights where a tag is given.
 
     Args:
-        prompts: one text a class.
+        prompts: one text per class.
         model: open_clip model name, or ``mds-tiny``.
         pretrained: open_clip tag such as ``laion400m_e31``; None leaves random weights from torch's global generator.
 
@@ -84,7 +84,7 @@ def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None
 
     Args:
         path: a file of ``checkpoint_bytes``, or open_clip weights for ``model``.
-        prompts: one text a class. Heads and offsets in the file are kept only if made for the same prompts.
+        prompts: one text per class. Heads and offsets in the file are kept only if made for the same prompts.
         model: architecture of a file that does not name one.
 
     Raises:
@@ -112,7 +112,7 @@ def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None
 
 
 def _description(path: Path) -> dict[str, Any]:
-    """What a file says of itself, without its tensors; empty where it says nothing."""
+    """A file's description of itself, without its tensors; empty where it has none."""
     with _opened(path) as file:
         found: dict[str, Any] = json.loads((file.metadata() or {}).get(METADATA, "{}"))
         return found
@@ -132,7 +132,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call an open_clip function without its log lines: what matters is raised."""
+    """Call an open_clip function without its log lines: errors are still raised."""
     logging.disable(logging.ERROR)
     try:
         return function(*args, **kwargs)

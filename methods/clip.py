@@ -22,7 +22,7 @@ class ClipClassifier(nn.Module):
 
     Args:
         clip: an open_clip ``CLIP`` or ``CustomTextCLIP`` with a transformer text tower.
-        prompts: C texts, one a class.
+        prompts: C texts, one per class.
         tokenizer: texts -> (C, context_length) int64 tokens.
         temperature: logits are cosine similarities divided by it. The model's own ``logit_scale`` is not used.
     """
@@ -56,8 +56,8 @@ class ClipClassifier(nn.Module):
     def add_heads(self, rank: int, generator: torch.Generator) -> list[nn.Parameter]:
         """Give every class a low-rank head on the text projection, W_k = W + A_k B_k (arXiv 2410.03955, section 4).
 
-        A ~ N(0, 1/W) and B = 0, so the function is exactly what it was. Heads that exist already are kept: what an
-        earlier round taught them is part of the old model.
+        A ~ N(0, 1/W) and B = 0, so the function is exactly what it was. Heads that exist already are kept: their
+        training in earlier rounds is part of the old model.
 
         Returns:
             A and B of all classes.
@@ -114,7 +114,7 @@ class ClipClassifier(nn.Module):
         return self.similarity(images) / self.temperature
 
     def _cut(self, tokens: Tensor) -> Tensor:
-        """Drop the columns that only pad. Under a causal mask the pooled end token does not see what follows it."""
+        """Drop the columns that only pad. Under a causal mask the pooled end token does not see those after it."""
         if self._tower[0].attn_mask is None:
             return tokens
         return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1].contiguous()
@@ -138,14 +138,14 @@ class Encoded:
         return self.model(as_float(images)) * temperature_of(self.model)
 
     def logits(self, images: Tensor) -> Tensor:
-        """What the model answers, (B, C)."""
+        """The model's logits, (B, C)."""
         if isinstance(self.model, ClipClassifier):
             return self.similarity(images) / self.model.temperature
         return self.model(as_float(images))
 
 
 def temperature_of(model: nn.Module) -> float:
-    """What a model divides its similarities by; 1 for a plain classifier."""
+    """The number that a model divides its similarities by; 1 for a plain classifier."""
     return float(getattr(model, "temperature", 1.0))
 
 

@@ -1,4 +1,4 @@
-"""Running estimates of inner functions, one number an index."""
+"""Running estimates of inner functions, one number per index."""
 
 from __future__ import annotations
 

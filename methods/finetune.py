@@ -66,7 +66,7 @@ class WCCL(RoundStrategy):
 
 
 class PartSettings(Settings):
-    """What methods that train a part of the model share; a few weights want a larger learning rate than all."""
+    """Settings shared by methods that train a part of the model; a few weights want a larger learning rate than all."""
 
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (3e-4, 1e-3, 3e-3, 1e-2), "target_share": (0.1, 0.25, 0.5)}
 

@@ -28,8 +28,8 @@ def fisher_information(
     The gradient of each image is squared by itself: the square of a mini-batch's mean gradient is another quantity,
     which shrinks as the batch grows. The inner expectation is estimated with one draw of y for each image.
 
-    Cost: a forward and a backward pass an image, and one forward pass over all images for the draws. The backward pass
-    of a CLIP model goes through both towers; the prompts' forward pass is shared.
+    Cost: one forward and one backward pass per image, and one forward pass over all images for the draws. The backward
+    pass of a CLIP model goes through both towers; the prompts' forward pass is shared.
 
     Args:
         model: maps images to logits (B, C); it is seen in evaluation mode and left as it was.

@@ -4,12 +4,12 @@ Minimise the target objective F subject to h_k(w) = L_k(w) - L_k(w_old) <= 0 for
 
     F(w) + (beta tau / 2) mean_k [h_k(w)]_+^2
 
-with moving averages for the inner means of F and for h_k. What differs from the published code, knowingly:
+with moving averages for the inner means of F and for h_k. Differences from the published code, made knowingly:
 
 * h_k compares new and old loss on the very same views of the very same images, so a batch's h_k is a mean of
   differences: unbiased, with far less noise. The published code compares the new model on augmented views with the old
   one on clean images, which biases h_k upward: a violation is seen even where nothing has changed. Losses on clean
-  images are computed once a round; views change at every step, so a frozen copy of the old model sees them too.
+  images are computed once per round; views change at every step, so a frozen copy of the old model sees them too.
 * The averages start from the first value met, not from 0.
 * The negatives of F are the step's protected images, and their texts go through their own classes' heads; there is no
   separate negative head that training uses and testing does not.
@@ -138,7 +138,7 @@ class MDS(ContrastiveStrategy):
     penalty = staticmethod(squared_hinge_penalty)
 
     def prepare_round(self) -> None:
-        """Keep what the old model says; start the averages of h."""
+        """Keep the old model's outputs; start the averages of h."""
         super().prepare_round()
         assert self.batches.protected is not None  # or there would be no batches
         self.violation = MovingAverage(len(self.batches.protected.classes), self.settings.gamma_protected).to(
@@ -154,7 +154,7 @@ class MDS(ContrastiveStrategy):
         return self.penalty(self.per_class(losses), u, self.settings.beta, self.settings.tau)
 
     def old_losses(self) -> Tensor:
-        """The old model's losses on what the step shows of the protected images, (K * b,)."""
+        """The old model's losses on the step's views of the protected images, (K * b,)."""
         labels = self.mb_y[len(self.batches.target_rows) :]
         return class_losses(self.old.of_step(), labels, self.settings.tau)
 

@@ -37,7 +37,7 @@ class TaskArithmeticSettings(WeightSpaceSettings):
     coefficients: tuple[float, ...] = Field(
         (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5),
         min_length=1,
-        description="tried on validation images; where nobody offers any, the middle one is used",
+        description="tried on validation images; without any, the middle one is used",
     )
 
 
@@ -67,7 +67,7 @@ class FisherSettings(WeightSpaceSettings):
     coefficients: tuple[float, ...] = Field(
         (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
         min_length=1,
-        description="tried on validation images; where nobody offers any, the middle one is used",
+        description="tried on validation images; without any, the middle one is used",
     )
     fisher_samples: int = Field(256, ge=1, description="images that a model's Fisher information is measured on")
 
@@ -101,7 +101,7 @@ class TaskArithmetic(WeightSpace):
 class TIES(WeightSpace):
     """theta = theta_old + c (TIES(tau_old, tau_new) - tau_old) (arXiv 2306.01708, algorithm 1).
 
-    tau_old = theta_old - theta_pre is what earlier rounds changed, tau_new = theta_new - theta_old what this one did.
+    tau_old = theta_old - theta_pre is the change of earlier rounds, tau_new = theta_new - theta_old that of this one.
     At c = 1 this is theta_pre + TIES(tau_old, tau_new), the paper's merge at lambda = 1, which trims tau_old as well.
 
     In a first round, or where no pretrained model is given, tau_new is the only vector: no sign is contested, and
@@ -140,7 +140,7 @@ class DARE(WeightSpace):
         self.vector = drop_and_rescale(task_vector(self.old, self.new), self.settings.drop, rng)
 
     def merge(self, coefficient: float) -> State:
-        """Along what is left of the task vector."""
+        """Along the kept part of the task vector."""
         return add_task_vector(self.old, self.vector, coefficient)
 
 
@@ -149,8 +149,8 @@ class FisherMerge(WeightSpace):
 
     F_old is the diagonal Fisher information of theta_old on protected images, F_new that of theta_new on target images,
     each divided by its mean and floored at 1e-6. The division is a deviation: the scale of Fisher information says how
-    sure a model is on its images, not what matters to it. A small CLIP model fitted to one class had 1e-8 of the old
-    one's, so that unscaled the old weights would win nearly everywhere at nearly every c.
+    sure a model is on its images, not which weights matter to it. A small CLIP model fitted to one class had 1e-8 of
+    the old one's, so that unscaled the old weights would win nearly everywhere at nearly every c.
     """
 
     SETTINGS = FisherSettings
@@ -198,9 +198,9 @@ class BCWI(FisherMerge):
 class PTM(WeightSpace):
     """theta = theta_old + c (theta_new - theta_pre), trained from theta_pre (Merge to Learn, arXiv 2410.12937).
 
-    The round's skill is learned apart from what earlier rounds changed, then added to it. The method that trains takes
-    theta_pre for its old model. Weights that theta_pre lacks, such as heads added since, start from theta_old. Where no
-    pretrained model is given, and in a first round, theta_pre = theta_old and this is ``TaskArithmetic``.
+    The round's skill is learned apart from the changes of earlier rounds, then added to them. The method that trains
+    takes theta_pre for its old model. Weights that theta_pre lacks, such as heads added since, start from theta_old.
+    Where no pretrained model is given, and in a first round, theta_pre = theta_old and this is ``TaskArithmetic``.
     """
 
     def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
@@ -210,11 +210,11 @@ class PTM(WeightSpace):
         strategy.model.load_state_dict(self.start)
 
     def prepare(self, strategy: RoundStrategy) -> None:
-        """What was learned."""
+        """Take the learned vector."""
         self.vector = task_vector(self.start, self.new)
 
     def merge(self, coefficient: float) -> State:
-        """Old and a share of what was learned."""
+        """Old weights and a share of the learned vector."""
         return add_task_vector(self.old, self.vector, coefficient)
 
 
@@ -223,7 +223,7 @@ class Soup(WeightSpace):
 
     Deviation: the paper's ingredients are runs with different hyper-parameters, which would cost as many times the
     budget. Here they are the weights at evenly spaced points of a single run. Without validation the soup is uniform.
-    A caller who keeps the earliest of equal scores keeps the soup of fewer ingredients.
+    A caller that keeps the first of the scores that tie keeps the soup of fewer ingredients.
     """
 
     SETTINGS = Hyperparameters

@@ -19,7 +19,7 @@ from methods.strategy import RoundStrategy, Settings
 
 
 class NonRegressionSettings(Settings):
-    """What the methods share."""
+    """Settings that the methods share."""
 
     tau: float = Field(0.05, gt=0, description="temperature of the cross-entropy and of the distilled logits")
     target_share: float = Field(0.25, gt=0, lt=1, description="share of a batch that shows the target")
@@ -59,10 +59,10 @@ class RCATSettings(NonRegressionSettings):
 
 
 class NonRegression(RoundStrategy):
-    """Cross-entropy on target and protected images, beside what the old model says about both."""
+    """Cross-entropy on target and protected images, beside the old model's outputs on both."""
 
     def prepare_round(self) -> None:
-        """Keep what the old model says."""
+        """Keep the old model's outputs."""
         self.old = OldOutputs(self, target=True, protected=True)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
@@ -97,7 +97,7 @@ class RCAT(NonRegression):
     L = (1 - alpha - beta) CE + alpha D(z, z_n) + beta D(z, z_o), each D averaged over the images that its model gets
     right: the old model o, and n, the new model as plain fine-tuning leaves it.
 
-    What differs from the paper, knowingly:
+    Differences from the paper, made knowingly:
 
     * There is no adversary: congruence is asked on the training images themselves.
     * The paper is given a better model n. Here the round makes it: the first ``first_share`` of the steps have the
@@ -111,7 +111,7 @@ class RCAT(NonRegression):
     settings: RCATSettings
 
     def prepare_round(self) -> None:
-        """Keep what the old model says; nothing is fine-tuned yet."""
+        """Keep the old model's outputs; nothing is fine-tuned yet."""
         super().prepare_round()
         self.tuned: Callable[[Tensor], Tensor] | None = None
 

@@ -1,4 +1,4 @@
-"""What the model said before the round, for methods that compare with it or distil from it."""
+"""Outputs of the model before the round, for methods that compare with them or distil from them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class OldOutputs:
     """Similarities of the model as it is when this is made, on the images of each later step.
 
-    Where a step shows the images as they are, they are computed once a round, on the whole pools asked for. Where it
-    shows random views, a frozen copy of the model sees the very same views: one more forward pass a step.
+    Where a step shows the images as they are, they are computed once per round, on the whole pools asked for. Where it
+    shows random views, a frozen copy of the model sees the very same views: one more forward pass per step.
 
     Args:
         strategy: a ``RoundStrategy`` whose batches are ready, so in ``prepare_round`` or later.

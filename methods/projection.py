@@ -1,16 +1,16 @@
-"""Gradient projection: a step on the target whose direction does not raise the loss of what must be kept.
+"""Gradient projection: a step on the target whose direction does not raise the loss of protected classes.
 
 The batch's target images give the gradient g, its protected images the gradients g_k to stay in line with,
 <g~, g_k> >= 0. A step's gradients form one matrix, and all that is solved works on its small Gram matrix.
 
-What differs from the papers, knowingly:
+Differences from the papers, made knowingly:
 
 * Protected classes take the place of past tasks, and a step's protected images that of the memory.
 * The projected gradient goes through the suite's optimizer, AdamW, as for every method. The papers take plain gradient
   steps: the promise that no constraint's loss rises, to first order, holds for those alone. Without a margin
   (A-GEM, and GEM of strength 0) some of the protection is lost by this.
 * The loss of target and constraints alike is that of ``finetune``. Each gradient has a forward pass over its own
-  images: together one pass over the batch, and one over the class prompts each. Batch norms see the parts apart.
+  images: together one pass over the batch, and one over the class prompts per part. Batch norms see the parts apart.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class GEMSettings(ProjectionSettings):
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {"strength": (0.0, 0.5, 1.0)}
 
     strength: float = Field(0.5, ge=0, description="gamma, the memory strength; the authors' runs use 0.5")
-    constraints: int = Field(16, ge=1, description="most constraints a step; more classes are averaged in groups")
+    constraints: int = Field(16, ge=1, description="most constraints per step; more classes are averaged in groups")
 
 
 class AGEMSettings(ProjectionSettings):
@@ -60,11 +60,11 @@ class Projection(RoundStrategy):
 
     @property
     def constraints(self) -> int:
-        """The most constraints a step."""
+        """The most constraints per step."""
         raise NotImplementedError
 
     def weights(self, gram: Tensor) -> Tensor:
-        """What to add of each g_k to g, (K,), from the (1 + K, 1 + K) float64 inner products of g, g_1, ..., g_K."""
+        """Factors (K,) on the g_k added to g, from the (1 + K, 1 + K) float64 inner products of g, g_1, ..., g_K."""
         raise NotImplementedError
 
     def forward(self) -> Tensor:
@@ -120,7 +120,7 @@ class GEM(Projection):
     constraints again; both are the same at 0. The small problem is solved on the CPU, so a step waits for the device.
 
     Where a step holds more classes than ``constraints``, as many groups of consecutive classes take their place, each
-    with the mean of its classes' losses; the paper has one constraint a task.
+    with the mean of its classes' losses; the paper has one constraint per task.
 
     Avalanche's ``GEMPlugin`` keeps G over all parameters, frozen ones too, and copies it to float64 on the CPU for each
     projected step: at the size of ViT-B/32 that took 5 s with one constraint and 29 s with five. An experience is a

@@ -1,4 +1,4 @@
-"""Reference rows: what doing nothing, training on everything or keeping every model would give. Not ranked."""
+"""Reference rows: the results of doing nothing, training on everything or keeping every model. Not ranked."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Averaged(nn.Module):
 class Ensemble(Finetune):
     """Fine-tunes a copy of the newest model on the target data and answers with the mean logits of all models so far.
 
-    Inference and memory grow by one model a round.
+    Inference and memory grow by one model per round.
     """
 
     model: nn.Module

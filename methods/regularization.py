@@ -1,8 +1,8 @@
-"""Fine-tuning on the target alone, with a term that holds the model near what it was.
+"""Fine-tuning on the target alone, with a term that holds the model near the old one.
 
-No protected image stands in a batch. Where protected data is used, it is once a round, to weigh the old weights: what
-was measured in earlier rounds is not kept, because the protected data of a round covers all that must be kept, and so
-memory does not grow with the rounds.
+No protected image stands in a batch. Where protected data is used, it is once per round, to weigh the old weights: the
+importance measured in earlier rounds is not kept, because the protected data of a round covers all that must be kept,
+and so memory does not grow with the rounds.
 """
 
 from __future__ import annotations

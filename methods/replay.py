@@ -53,7 +53,7 @@ class DERpp(Replay):
     """Dark experience replay with labels, DER++ (arXiv 2004.07211, equation 6).
 
     L = CE(target) + alpha MSE(logits, old logits) + beta CE(protected), each a mean over its images. All terms work on
-    the same logits, similarity / tau. What differs from the paper and its code, knowingly:
+    the same logits, similarity / tau. Differences from the paper and its code, made knowingly:
 
     * Both protected terms see the step's protected images; the paper draws two batches from its buffer. Avalanche's
       ``DER`` draws one, too.

@@ -27,7 +27,7 @@ BATCH = 256  # images per forward pass
 
 
 class Side(NamedTuple):
-    """What one side is measured on."""
+    """The images and classes that one side is measured on."""
 
     images: Tensor  # (N, 3, S, S) uint8 or float
     classes: list[int]  # whose prompts are the side's texts
@@ -80,7 +80,7 @@ def saliencies(
 
 
 def prompt_lengths(model: nn.Module) -> Tensor:
-    """Tokens of each prompt up to its end token, (C,); all where the text tower also looks at what follows it."""
+    """Tokens of each prompt up to its end token, (C,); all where the text tower also looks at those after it."""
     if not isinstance(model, ClipClassifier):
         return torch.empty(0)
     if getattr(model.clip, "text", model.clip).attn_mask is None:
@@ -93,7 +93,7 @@ def saliency_sum(weight: Tensor, inputs: Tensor, real: Tensor | None = None) -> 
 
     Args:
         weight: (outputs, inputs).
-        inputs: (B, L, inputs), what the layer was given.
+        inputs: (B, L, inputs), those that the layer was given.
         real: (B, L) True where a token is no padding; None for all.
     """
     real = (inputs.new_ones(inputs.shape[:2]) if real is None else real)[..., None]
@@ -137,7 +137,7 @@ def watching_inputs(model: nn.Module, see: Callable[[Tensor, Tensor], None]) -> 
 
 
 def attention_context(attention: nn.MultiheadAttention, x: Tensor, mask: Tensor | None) -> Tensor:
-    """What ``attention.out_proj`` is given when x (B, L, W) attends to itself, (B, L, W)."""
+    """The input of ``attention.out_proj`` when x (B, L, W) attends to itself, (B, L, W)."""
     projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
     q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in projected.chunk(3, dim=-1))
     if mask is not None:  # a boolean one says where not to look there, and where to look here
@@ -158,7 +158,7 @@ def rank(model: nn.Module, saliency: State, reference: State, weights: State) ->
 
 
 def mass_above(scores: Tensor) -> Tensor:
-    """Share of the sum of ``scores`` (non-negative) that greater ones hold, for each; of equals the last is greatest.
+    """Share of the sum of ``scores`` (non-negative) that greater ones hold, for each; the last of a tie is greatest.
 
     In the published words, that share is 1 minus the cumulative mass in ascending order (Eq. 11).
     """

@@ -28,12 +28,12 @@ class Hyperparameters(BaseModel):
 
 
 class Settings(Hyperparameters):
-    """What every method shares: the budget of a round, equal for all, and the optimizer."""
+    """Settings that every method shares: the budget of a round, equal for all, and the optimizer."""
 
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (5e-6, 1e-5, 3e-5, 1e-4)}
 
-    steps: int = Field(80, ge=0, description="optimizer steps a round; 0 leaves the old model as it is")
-    batch_size: int = Field(96, ge=4, description="images a step, target and protected together")
+    steps: int = Field(80, ge=0, description="optimizer steps per round; 0 leaves the old model as it is")
+    batch_size: int = Field(96, ge=4, description="images per step, target and protected together")
     lr: float = Field(3e-5, ge=0, le=1, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's decay, on every parameter as published")
     warmup: float = Field(0.3, ge=0, le=1, description="share of the steps with linearly rising learning rate")
@@ -57,7 +57,7 @@ class RoundStrategy(SupervisedTemplate):
     SETTINGS: ClassVar[type[Settings]] = Settings
     settings: Settings  # a subclass with settings of its own says so: settings: ItsSettings
     VERSION = 1  # raised whenever a method's numbers can change
-    CODE = ""  # what else tells versions of other people's methods apart; set where they are loaded
+    CODE = ""  # a further mark that tells versions of other people's methods apart; set where they are loaded
     WEIGHT_SPACE: type[Any] | None = None  # a methods.weight_space.WeightSpace that acts after each round
     uses_protected = True
     trains = True  # whether it takes steps, and so the settings of a budget
@@ -78,8 +78,8 @@ class RoundStrategy(SupervisedTemplate):
         self.protected: Any = None
         self.pretrained: nn.Module | None = None  # the model before the stream, for methods that go back to it
         self.weight_space = self.WEIGHT_SPACE(self.settings) if self.WEIGHT_SPACE is not None else None
-        self.losses: list[Tensor] = []  # one scalar a step, left on the device
-        self.violations: list[Tensor] = []  # (K,) a step, of a method with a constraint for each protected class
+        self.losses: list[Tensor] = []  # one scalar per step, left on the device
+        self.violations: list[Tensor] = []  # (K,) per step, of a method with a constraint for each protected class
         super().__init__(
             model=model,
             optimizer=torch.optim.SGD(model.parameters(), lr=0.0),  # a placeholder: each round builds its own
@@ -94,7 +94,7 @@ class RoundStrategy(SupervisedTemplate):
         """Give the labelled images of the classes that the next round must keep."""
         self.protected = experience
 
-    # What a method is made of
+    # The parts of a method
 
     def prepare_model(self) -> None:
         """Change the model before the round's optimizer is built, for example add heads."""
@@ -114,7 +114,7 @@ class RoundStrategy(SupervisedTemplate):
     def propose(self, score: Score) -> None:
         """Put one candidate after the other into the model and call ``score`` on each; the best one is kept.
 
-        Whoever calls decides by validation images that the method does not see.
+        The caller decides by validation images that the method does not see.
         """
         if self.weight_space is not None:
             self.weight_space.propose(self, score)
@@ -133,7 +133,7 @@ class RoundStrategy(SupervisedTemplate):
 
     @property
     def temperature(self) -> float:
-        """What the model divides its similarities by; 1 for a plain classifier."""
+        """The number that the model divides its similarities by; 1 for a plain classifier."""
         return temperature_of(self.model)
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
@@ -154,7 +154,7 @@ class RoundStrategy(SupervisedTemplate):
         """Nothing: Avalanche's would put every parameter, frozen ones too, into the optimizer."""
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
-        """A fresh AdamW a round, with linear warm-up and cosine decay to 0 over its steps."""
+        """A fresh AdamW per round, with linear warm-up and cosine decay to 0 over its steps."""
         self.model.to(self.device)
         self.prepare_model()
         parameters = [p for p in self.model.parameters() if p.requires_grad]

@@ -1,16 +1,16 @@
 """Unsafe Weights Manipulation (UWM, arXiv 2503.11742): find the weights that matter for one set of images and not for
 another, without a gradient; then forget by them, or keep them out of an update.
 
-Weights are scored as in ``methods.saliency``, and taken layer by layer: those that carry the largest share of the layer's sum
-of Phi (Eq. 11).
+Weights are scored as in ``methods.saliency``, and taken layer by layer: those that carry the largest share of the
+layer's sum of Phi (Eq. 11).
 
-What differs from the published code, knowingly:
+Differences from the published code, made knowingly:
 
 * Target and protected images are no pairs, so Phi is a ratio of means and not a mean of ratios.
 * Texts are the prompts of the classes: the target's on one side, those of the protected classes on the other.
 * 1e-8 is added to the standard deviation in both towers, not in the vision tower alone.
 * A weight on whose input one of the sets gives nothing has no ratio: it scores 0 and is taken last.
-* Images of the sets are drawn without regard to their class, up to ``calibration`` a side and not 8192.
+* Images of the sets are drawn without regard to their class, up to ``calibration`` per side and not 8192.
 
 A classifier that is not a ``ClipClassifier`` is scored on its linear layers. Where their inputs have no tokens, the
 standard deviation drops out of the ratio.
@@ -41,7 +41,7 @@ class UWMSettings(Settings):
         (0.005, 0.01, 0.02, 0.05), min_length=1, description="tau: shares of the mass of Phi, tried on validation"
     )
     factors: tuple[float, ...] = Field(
-        (-1.0, -0.5, 0.0, 0.5), min_length=1, description="alpha: what the weights are multiplied by, tried likewise"
+        (-1.0, -0.5, 0.0, 0.5), min_length=1, description="alpha: factors on the weights, tried likewise"
     )
     forget: Literal["target", "protected"] = Field("target", description="the side whose weights are manipulated")
     calibration: int = CALIBRATION
@@ -99,8 +99,8 @@ class UWMKeepSettings(WeightSpaceSettings):
     coefficients: tuple[float, ...] = Field(
         (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995),
         min_length=1,
-        description="shares of the mass of Phi that keep their old weights, tried on validation images; where nobody "
-        "offers any, the middle one is used",
+        description="shares of the mass of Phi that keep their old weights, tried on validation images; without any, "
+        "the middle one is used",
     )
     calibration: int = CALIBRATION
 
@@ -112,8 +112,9 @@ class UWMProtect(WeightSpace):
     with its sides swapped. The share is the coefficient: 0 gives the new model and 1 the old one.
 
     UWM's own layers hold few of the weights, and a mask on them would let the rest of the update pass; so all linear
-    layers of both towers are scored, queries, keys and values of an attention as one. What is no linear layer has no
-    score (biases, normalisations, embeddings, the projections into the shared space): there M is the share itself.
+    layers of both towers are scored, queries, keys and values of an attention as one. Parameters that are no linear
+    layer's weight have no score (biases, normalisations, embeddings, the projections into the shared space): there M
+    is the share itself.
 
     This use of the score is this project's, not the paper's.
     """

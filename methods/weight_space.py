@@ -1,4 +1,4 @@
-"""The seam of weight-space methods: plugins that act on the weights after a round, whatever trained them."""
+"""The seam of weight-space methods: plugins that act on the weights after a round, whichever method trained them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ State = dict[str, Tensor]  # weights by name
 
 
 class WeightSpaceSettings(Hyperparameters):
-    """What every weight-space method shares."""
+    """Settings that every weight-space method shares."""
 
     coefficients: tuple[float, ...] = Field(
         (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
         min_length=1,
-        description="tried on validation images; where nobody offers any, the middle one is used",
+        description="tried on validation images; without any, the middle one is used",
     )
 
 
@@ -51,7 +51,7 @@ class WeightSpace(SupervisedPlugin):
 
     @property
     def coefficients(self) -> tuple[float, ...]:
-        """What is tried, of a method that has a coefficient."""
+        """The coefficients to try, of a method that has one."""
         assert isinstance(self.settings, WeightSpaceSettings)
         return self.settings.coefficients
 

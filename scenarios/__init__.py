@@ -1,4 +1,4 @@
-"""What must be learned and what must be kept: the development streams, by name.
+"""The classes to be learned and those to be kept: the development streams, by name.
 
 Importing this package is cheap; ``build`` imports torch and Avalanche.
 """
@@ -27,7 +27,7 @@ __all__ = ["SCENARIOS", "Scenario", "build", "builder", "fingerprints", "rendere
 class Scenario(NamedTuple):
     """One name on the command line."""
 
-    builder: str  # module:what in it builds the stream
+    builder: str  # module:function in it that builds the stream
     description: str  # one line
     flags: tuple[str, ...] = ()  # which of data, target and protected it takes; one that takes none is rendered
     needed: tuple[str, ...] = ()  # flags it cannot do without
@@ -48,7 +48,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "driving-rounds": Scenario(
         "scenarios.driving:ROUNDS.build",
-        "rendered road scenes, four rounds: overcast, foggy, tunnel, parking lot; what one teaches, the next protects",
+        "rendered road scenes, four rounds: overcast, foggy, tunnel, parking lot; each target is protected thereafter",
     ),
     "places-mini": Scenario(
         "scenarios.places:MINI.build",
@@ -102,7 +102,7 @@ def build(name: str, seed: int = 0, **options: Any) -> DevelopmentStream:
     Args:
         name: a key of ``SCENARIOS``.
         seed: decides which training and protected images the stream offers; validation and test stay the same.
-        options: what the scenario itself takes, such as ``image_size`` or ``data``.
+        options: those that the scenario itself takes, such as ``image_size`` or ``data``.
 
     Raises:
         ValueError: the name or an option is unknown, or the data cannot serve.
@@ -121,7 +121,7 @@ def build(name: str, seed: int = 0, **options: Any) -> DevelopmentStream:
 
 
 def builder(name: str) -> Callable[..., DevelopmentStream]:
-    """What builds the stream ``name``, from ``seed`` and its options.
+    """The function that builds the stream ``name``, from ``seed`` and its options.
 
     Raises:
         ValueError: the name is unknown.
@@ -150,7 +150,7 @@ def rendered() -> list[str]:
 
 
 def fingerprints() -> dict[str, dict[str, Any]]:
-    """What the rendered streams are today: version, fingerprint, and the options it is the fingerprint for.
+    """The state of the rendered streams today: version, fingerprint, and the options it is the fingerprint for.
 
     Made by ``python -m benchmark data fingerprints``.
     """

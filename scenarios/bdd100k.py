@@ -45,7 +45,7 @@ class Plan:
 
     @property
     def rounds(self) -> tuple[Round, ...]:
-        """One target after the other; what one round teaches, the next protects."""
+        """One target after the other; each is protected from then on."""
         return tuple(Round(self.classes[n], self.classes[:n]) for n in range(self.known, len(self.classes)))
 
     @property
@@ -92,14 +92,14 @@ def stream(
     Args:
         name: a key of ``PLANS``.
         seed: decides which frames of the protected classes a method may use, and nothing else.
-        data: folder of BDD100K with ``labels/`` and ``images/100k/``, in it or in ``bdd100k/`` below. Default: what the
-            environment variable MDS_BENCH_DATA names.
+        data: folder of BDD100K with ``labels/`` and ``images/100k/``, in it or in ``bdd100k/`` below. Default: the one
+            that the environment variable MDS_BENCH_DATA names.
         image_size: side in px, 16 to 1,024; the central square of a frame is seen.
         protected_per_class: labelled frames of each protected class a method may use, or all where there are fewer.
         target_images: new frames of each target. Default: all, as for the next two.
         val_share: share of official train that is validation, above 0 and below 1; the study's was near 0.3.
-        val_per_class: validation frames of a class, for quick work.
-        test_per_class: test frames of a class, for quick work.
+        val_per_class: validation frames per class, for quick work.
+        test_per_class: test frames per class, for quick work.
         external: CSV ``filepath,title,slabel`` of images from elsewhere, paths absolute or relative to its folder, for
             a stream with one target. Those with slabel 1 show the target and join its new images. Rows with slabel 0
             and the titles are checked and not used: the suite's methods contrast images with the classes' prompts.
@@ -113,7 +113,7 @@ def stream(
     return develop(name, seed, frames_, plan.prompts, plan.rounds, choices, {"val_share": val_share})
 
 
-# With the protected images a class of the study's scripts.
+# With the protected images per class of the study's scripts.
 foggy = partial(stream, "bdd100k-foggy", protected_per_class=1000)
 overcast = partial(stream, "bdd100k-overcast", protected_per_class=2000)
 tunnel = partial(stream, "bdd100k-tunnel", protected_per_class=1000)
@@ -164,7 +164,7 @@ def frames(folder: Path) -> tuple[pd.DataFrame, int]:
     """All labelled frames: name, split ("train" or "val", the official one), weather, scene, timeofday.
 
     Returns:
-        One row a name, and how many more there were: a frame listed in both splits is one of val.
+        One row per name, and how many more there were: a frame listed in both splits is one of val.
 
     Raises:
         ValueError: labels are missing or cannot be read.

@@ -1,4 +1,4 @@
-"""Where what is made once is kept, and how much of it."""
+"""Where files that are made once are kept, and how many bytes of them."""
 
 from __future__ import annotations
 

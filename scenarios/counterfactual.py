@@ -11,8 +11,8 @@ from torch import Tensor
 class Counterfactuals:
     """Quadruples (image under A, image under B, caption A, caption B) of N scenes.
 
-    Row i of both tensors shows one scene: what does not make the class is the same in both. This is the data unit of
-    SafeGround and UWM (arXiv 2503.11742), with class A in the place of *safe* and class B in that of *unsafe*.
+    Row i of both tensors shows one scene: all that does not make the class is the same in both. This is the data unit
+    of SafeGround and UWM (arXiv 2503.11742), with class A in the place of *safe* and class B in that of *unsafe*.
 
     Attributes:
         class_a: name of class A.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scenarios.wording import some
 
-# Names what the pixels depend on: raise the number whenever another line of this file would give other pixels.
+# Names all that the pixels depend on: raise the number whenever another line of this file would give other pixels.
 TRANSFORM = f"short side and centre 1, Pillow {pillow_version}"
 
 
@@ -23,7 +23,7 @@ class UnreadablePhotos(ValueError):
     """Files that cannot be decoded in full: the message has the first few and their number.
 
     Args:
-        reports: a line for each such file.
+        reports: one line per such file.
         total: how many photos were asked for.
     """
 
@@ -110,7 +110,7 @@ def _shrunk_centre(
     one or two of 255 levels from those decoded in full, and take a third of the time.
 
     Args:
-        image: what was decoded, turned upright.
+        image: the decoded one, turned upright.
         side: in px.
         full: width and height in the file.
         factor: 2, 4 or 8.
@@ -120,7 +120,7 @@ def _shrunk_centre(
         full = full[::-1]
     width, height, left, top = _geometry(full, side)
     # The decoder rounds sizes up, which must not stretch the picture: where it does not fill its last column or row,
-    # and after turning the first, what it fills is a fraction of it.
+    # and after turning the first, the filled part is a fraction of it.
     across, down = full[0] / factor, full[1] / factor
     x = image.width - across if orientation in (2, 3, 6, 7) else 0.0
     y = image.height - down if orientation in (3, 4, 7, 8) else 0.0

@@ -41,9 +41,9 @@ def folder(
     """One round on your own photos: ``target`` must be learned and the protected classes kept.
 
     Each class is split by itself. Its photos are ordered by the SHA-256 of class name and path below the class folder;
-    of this order the first 25 % are test and the next 15 % validation. Of what remains of a protected class,
+    of this order the first 25 % are test and the next 15 % validation. Of the remaining photos of a protected class,
     ``base_share`` is for pretraining the base model and the rest is the pool that ``seed`` draws the protected data
-    from. Of what remains of the target, one photo or more is for pretraining, but no more than 0.18 % of the base
+    from. Of the remaining photos of the target, one or more is for pretraining, but no more than 0.18 % of the base
     images and no more than ``base_share``; the rest are the round's new images.
 
     So test and validation depend on the class's own files alone: not on the seed, on where the folder lies, or on the

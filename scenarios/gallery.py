@@ -40,7 +40,7 @@ class Gallery:
 
     Attributes:
         name: tells galleries with the same kinds apart.
-        kinds: what there are pictures of.
+        kinds: names of the kinds that there are pictures of.
         pool: how many pictures of a kind a split can have.
         draw: (split, kind, numbers, size) -> (n, 3, size, size) uint8.
         draw_pair: (split, kind A, kind B, numbers, size) -> the same scenes as either kind.
@@ -97,8 +97,8 @@ class Plan:
         name: of the stream, on the command line and of its base.
         version: raised whenever scores can change.
         gallery: where pictures come from; the classes are kinds of it.
-        prompts: one text a class.
-        rounds: what is learned and kept. Its first round's protected classes are what the base knows.
+        prompts: one text per class.
+        rounds: the classes learned and kept. The first round's protected classes are those that the base knows.
         sizes: unless others are asked for.
         base_images: how many pictures the base learns from.
         rare: how many of them show each class that a round teaches.
@@ -122,7 +122,7 @@ class Plan:
 
     @property
     def option_defaults(self) -> dict[str, int]:
-        """What ``build`` takes for an option that is None."""
+        """The value that ``build`` takes for each option that is None."""
         return vars(self.sizes)
 
     def build(
@@ -134,7 +134,7 @@ class Plan:
         val_per_class: int | None = None,
         test_per_class: int | None = None,
     ) -> DevelopmentStream:
-        """The stream for one seed. What is None is as in ``sizes``.
+        """The stream for one seed. Options that are None are as in ``sizes``.
 
         Args:
             seed: decides which pictures of the training pool the run receives.
@@ -198,7 +198,7 @@ class Plan:
         return LabelledImages.concatenate(parts)
 
     def pretraining(self, image_size: int) -> LabelledImages:
-        """What the base is trained on: the classes it knows alike, those to be learned as rarely as life shows them."""
+        """Images to train the base on: the classes it knows alike, those to be learned as rarely as life shows them."""
         known = self.rounds[0].protected
         each = (self.base_images - sum(self.rare.values())) // len(known)
         return LabelledImages.concatenate(

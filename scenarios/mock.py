@@ -13,12 +13,12 @@ import torch
 
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
 
-SIZE = 64  # px, what the small shipped model takes
+SIZE = 64  # px, the side that the small shipped model takes
 LETTERS = tuple("abcdef")
 
 
 class Sizes(NamedTuple):
-    """Images a class in each split."""
+    """Images per class in each split."""
 
     train: int
     protected: int
@@ -32,7 +32,7 @@ def one_round(seed: int = 0) -> DevelopmentStream:
 
 
 def many_rounds(seed: int = 0) -> DevelopmentStream:
-    """Three rounds; what one teaches the next protects."""
+    """Three rounds; each target is protected from then on."""
     plan = [Round(LETTERS[k], LETTERS[:k]) for k in (3, 4, 5)]
     return noise_stream("many_rounds", LETTERS, plan, LETTERS[:3], Sizes(24, 8, 8), seed)
 
@@ -59,9 +59,9 @@ def noise_stream(
     Args:
         name: of the stream.
         classes: their names.
-        plan: what is developed and what is protected, round by round.
+        plan: the target and the protected classes, round by round.
         known: the classes a base model may be trained on.
-        sizes: images a class.
+        sizes: images per class.
         seed: decides the training and the protected images.
     """
 

@@ -1,4 +1,4 @@
-"""What a builder of streams can be asked for, read off its signature and docstring."""
+"""The options of a builder of streams, read off its signature and docstring."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Option(NamedTuple):
 def options_of(make: Callable[..., Any]) -> dict[str, Option]:
     """The options of a builder, by name.
 
-    A builder that is a method of something with ``option_defaults`` has these for what its signature leaves at None.
+    A builder that is a method of something with ``option_defaults`` has these for the options that it leaves at None.
     """
     function = make.func if isinstance(make, partial) else make
     hints, meanings = get_type_hints(function), _arguments(inspect.getdoc(function) or "")

@@ -122,5 +122,5 @@ def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
             f"{','.join(columns)[:80]!r}: name the columns path,label[,split] there, with commas between"
         )
     if not rows:
-        raise ValueError(f"data: {file} has no rows: list one photo a row")
+        raise ValueError(f"data: {file} has no rows: list one photo per row")
     return rows

@@ -21,13 +21,13 @@ from scenarios.cache import cache_folder, delete_unused, limit_bytes
 from scenarios.decoding import TRANSFORM, UnreadablePhotos, decode
 from scenarios.pixel_file import PixelFile, reason
 
-CHUNK_BYTES, CHUNK_IMAGES = 32_000_000, 1_024  # made between two writes: what an interruption costs at most
+CHUNK_BYTES, CHUNK_IMAGES = 32_000_000, 1_024  # made between two writes: the most that an interruption costs
 SUFFIX = ".pixels"
 FORMAT = 1  # raised whenever files of before cannot be read any more
 NO_ZERO = 0x5EED_57A3  # kept instead of the stamp 0, as 0 in a file means absent
 
 Rows = Sequence[int] | NDArray[np.int64]
-Progress = Callable[[str, int, int], None]  # what is under way, done, total
+Progress = Callable[[str, int, int], None]  # the task under way, done, total
 
 _progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
@@ -52,7 +52,7 @@ def load_photos(paths: Sequence[Path], image_size: int) -> Tensor:
 
 
 def photo_store(paths: Sequence[Path], image_size: int) -> PixelStore:
-    """A store of photos, of which only what is taken is decoded; a photo edited since is decoded anew.
+    """A store of photos, of which only those taken are decoded; a photo edited since is decoded anew.
 
     Args:
         paths: the files: always the same list where photos are drawn from a pool, as the list names the collection.
@@ -84,14 +84,14 @@ class PixelStore:
 
     Any number of processes may use a store at once. Where nothing can be written, images are kept in memory and one
     warning says so. Whenever all collections together exceed ``MDS_BENCH_CACHE_GB`` (default: 20), those longest not
-    opened are deleted; who has one of them open can go on using it.
+    opened are deleted; a process that has one of them open can go on using it.
 
     Args:
         name: identifies the collection and how its images are made.
-        stamps: one int64 an image; an image kept with another stamp is made anew.
+        stamps: one int64 per image; an image kept with another stamp is made anew.
         image_size: side S in px.
-        make: the images (n, 3, S, S) uint8 of n rows. It is called for some tens of MB at a time; what it has returned
-            stays, whatever happens next.
+        make: the images (n, 3, S, S) uint8 of n rows. It is called for some tens of MB at a time; images that it has
+            returned stay, whatever happens next.
 
     Raises:
         ValueError: ``MDS_BENCH_CACHE_GB`` is no number of gigabytes.
@@ -123,7 +123,7 @@ class PixelStore:
                 return torch.from_numpy(images)
 
     def fill(self, rows: Rows) -> None:
-        """Make those images of ``rows`` that are not there yet; raises what ``take`` raises."""
+        """Make those images of ``rows`` that are not there yet; raises as ``take`` does."""
         self._fill(self._checked(rows))
 
     def _checked(self, rows: Rows) -> np.ndarray:
@@ -146,7 +146,7 @@ class PixelStore:
                 self._keep(rows, self._make(rows.tolist()))
             except UnreadablePhotos as error:  # go on: the user wants to hear of all of them at once
                 unreadable += error.reports
-            if len(absent) > size and (report := _progress.get()) is not None:  # what is quickly done is no news
+            if len(absent) > size and (report := _progress.get()) is not None:  # quick work is no news
                 report("pictures", start + len(rows), len(absent))
         if unreadable:
             raise UnreadablePhotos(unreadable, len(np.unique(wanted)))
@@ -180,7 +180,7 @@ class PixelStore:
         return images
 
 
-# What no disk would take, kept for this process: file -> row -> (stamp, pixels).
+# Images that no disk would take, kept for this process: file -> row -> (stamp, pixels).
 _memory: dict[Path, dict[int, tuple[int, np.ndarray]]] = {}
 _warned: set[Path] = set()
 

@@ -20,7 +20,7 @@ SOURCE = Source(
 NAME = "places365-dressing-room"
 
 CATEGORIES, TRAIN, VAL = "categories_places365.txt", "places365_train_standard.txt", "places365_val.txt"
-LISTS_FOLDER = "filelist_places365-standard"  # what the archive of the lists unpacks to
+LISTS_FOLDER = "filelist_places365-standard"  # the folder that the archive of the lists unpacks to
 # The first one there counts.
 TRAIN_IMAGES = ("data_256", "data_256_standard", "data_large", "data_large_standard")
 VAL_IMAGES = ("val_256", "val_large")
@@ -41,7 +41,7 @@ def dressing_room(
 ) -> DevelopmentStream:
     """Scene recognition in which one class must be learned and all others kept, after the study.
 
-    Official val, 100 photos a class, is the test set. Of each class's official train photos, the first
+    Official val, 100 photos per class, is the test set. Of each class's official train photos, the first
     ``val_per_class`` in an order by a hash of their paths are validation, so that validation too is the same for every
     seed; the rest may be trained on. A photo listed twice counts once.
 
@@ -50,13 +50,13 @@ def dressing_room(
     Args:
         seed: decides which photos of the protected classes a method may use, and nothing else.
         data: folder of Places365-Standard with the three file lists, ``data_256/`` and ``val_256/`` (or the large
-            images), in it or one level up or down. Default: what the environment variable MDS_BENCH_DATA names.
+            images), in it or one level up or down. Default: the one that the environment variable MDS_BENCH_DATA names.
         target: the class to be learned, as in the list of categories without the leading "/d/".
         image_size: side in px, 16 to 1,024; the central square of a photo is seen.
         protected_per_class: labelled photos of each protected class a method may use, or all where there are fewer.
         target_images: new photos of the target. Default: all that are not validation.
-        val_per_class: validation photos of a class; another number moves photos between validation and training.
-        test_per_class: test photos of a class, for quick work. Default: all.
+        val_per_class: validation photos per class; another number moves photos between validation and training.
+        test_per_class: test photos per class, for quick work. Default: all.
         external: CSV ``filepath,title,slabel`` of images from elsewhere, paths absolute or relative to its folder.
             Those with slabel 1 show the target and join its new images. Rows with slabel 0 and the titles are checked
             and not used: the suite's methods contrast images with the classes' prompts.
@@ -88,7 +88,7 @@ def pool(folder: Path, val_per_class: int = 100) -> Pool:
     return _pool(lists, images, editions, categories(folder), val_per_class)
 
 
-@lru_cache(maxsize=1)  # the lists have 1.8 million lines: read once a process, not once a seed
+@lru_cache(maxsize=1)  # the lists have 1.8 million lines: read once per process, not once per seed
 def _pool(
     lists: tuple[Path, Path],
     images: tuple[Path, Path],

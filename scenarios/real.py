@@ -1,4 +1,4 @@
-"""What the streams of published data sets share: the data folder, fixed splits, draws by seed, pixels on demand."""
+"""Parts that streams of published data sets share: the data folder, fixed splits, draws by seed, pixels on demand."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user may choose of a stream; None stands for all there are."""
+    """A user's choices for a stream; None stands for all there are."""
 
     image_size: int
     protected_per_class: int | None
@@ -108,7 +108,7 @@ def found(places: Mapping[str, Path | None], folder: Path, source: Source) -> di
 
 
 def ranks(names: pd.Series) -> np.ndarray:
-    """A uint64 a name, SipHash-2-4 with pandas' fixed key: sorted by it, names are in an arbitrary order for good."""
+    """One uint64 per name, SipHash-2-4 with pandas' fixed key: sorted by it, names are in arbitrary order for good."""
     return pd.util.hash_array(names.to_numpy(dtype=object), categorize=False)
 
 
@@ -134,7 +134,7 @@ def develop(
         seed: decides which training images of the protected classes a method may use.
         pool: the images.
         prompts: class -> prompt, so that each round's classes are the first of them.
-        rounds: what is developed and what is protected.
+        rounds: the target and the protected classes of each.
         choices: sizes, and how training sees the images.
         options: for the record, beside ``choices``.
 

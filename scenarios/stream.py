@@ -1,4 +1,4 @@
-"""Development streams: what must be learned and what must be kept, round by round."""
+"""Development streams: the classes to be learned and those to be kept, round by round."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class RoundData:
 class DevelopmentStream:
     """A named sequence of development rounds over one set of classes.
 
-    ``train[r]``, ``protected[r]``, ``val[r]`` and ``test[r]`` are Avalanche experiences, one a round, so plain
+    ``train[r]``, ``protected[r]``, ``val[r]`` and ``test[r]`` are Avalanche experiences, one per round, so plain
     Avalanche code runs on it: ``for experience in stream.train: strategy.train(experience)``, then
     ``strategy.eval(stream.test)``.
 
@@ -117,8 +117,8 @@ class DevelopmentStream:
         version: raised whenever scores can change; tables never mix versions.
         seed: decides which training images a run receives. Validation and test do not depend on it.
         classes: class names; labels are indices into it.
-        prompts: one text a class, the classifier's weights through a text tower.
-        rounds: what is developed and what is protected, in order.
+        prompts: one text per class, the classifier's weights through a text tower.
+        rounds: the target and the protected classes of each, in order.
         data: the images of each round.
         options: the arguments that built the stream, for the record.
         pretraining: makes the images a base model may be trained on, where the stream offers any.
@@ -227,7 +227,7 @@ class DevelopmentStream:
 
     @cached_property
     def training_fingerprint(self) -> str:
-        """SHA-256 of what this seed trains on: the train and protected images."""
+        """SHA-256 of the images that this seed trains on, train and protected."""
         return self._digest("train", "protected")
 
     def _digest(self, *splits: str) -> str:

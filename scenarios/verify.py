@@ -48,7 +48,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in a folder.
+    """The findings in a folder.
 
     Attributes:
         scenario: name of the stream.
@@ -56,7 +56,7 @@ class Report:
         source: the data set.
         places: label files and image folders -> where they are; None where they are missing.
         problem: why the labels cannot be used, "" if they can.
-        counts: images a class and split.
+        counts: images per class and split.
         dropped: reason -> listed images that the stream does not use.
         images: how many it may use.
         absent: those of them that are not on disk.
@@ -118,7 +118,7 @@ def verify(scenario: str, data: str, decode: bool = False, progress: Progress | 
         data: its folder, or "" for the one that MDS_BENCH_DATA names.
         decode: decode every image that the stream may use, by all cores: this finds files that are cut off, empty or
             no images.
-        progress: called with what is under way, how many images are done, and how many there are.
+        progress: called with the task under way, how many images are done, and how many there are.
 
     Raises:
         ValueError: the scenario has no published data set, or there is no such folder.
@@ -174,7 +174,7 @@ def _places365_counts(pool: Pool) -> Iterator[Count]:
 Check = tuple[
     Source, Callable[[Path], dict[str, Path | None]], Callable[[Path], Pool], Callable[[Pool], Iterator[Count]]
 ]
-# stream -> its data set, what finds the files, what reads the labels, what counts
+# stream -> its data set, and the functions that find the files, read the labels and count
 CHECKS: dict[str, Check] = {
     name: (bdd100k.SOURCE, bdd100k.locate, partial(bdd100k.pool, name), _bdd100k_counts) for name in bdd100k.PLANS
 } | {places365.NAME: (places365.SOURCE, places365.locate, places365.pool, _places365_counts)}
@@ -201,7 +201,7 @@ def _unreadable(files: Sequence[str], progress: Progress | None) -> Iterator[str
 
 
 def _table(counts: Sequence[Count]) -> Iterator[str]:
-    """A line a class; where there are many, of those alone that differ from what was published, and of the totals."""
+    """One line per class; of many classes, for those alone that differ from what was published, and for the totals."""
     labels = list(dict.fromkeys(count.label for count in counts))
     if len(labels) > MANY:
         differ = {count.label for count in counts if not count.agrees}

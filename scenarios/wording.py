@@ -12,7 +12,7 @@ def some(items: Sequence[str], most: int = 3, between: str = ", ") -> str:
 
 
 def known_names(name: str, known: Iterable[str], most: int | None = None) -> str:
-    """What a message says after it has refused ``name``: the nearest known one, and all of them or the first ``most``."""
+    """The end of a message that refuses ``name``: the nearest known one, and all of them or the first ``most``."""
     known = list(known)
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

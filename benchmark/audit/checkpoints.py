@@ -13,7 +13,7 @@ from scenarios import rendered
 
 
 class Measured(NamedTuple):
-    """Counts of every class that has test images, and what the stream develops and protects."""
+    """Counts of every class that has test images, and the classes that the stream develops and protects."""
 
     counts: dict[str, Counts]
     target: str
@@ -41,7 +41,7 @@ def measure(
         if not path.is_file():
             raise ValueError(f"{path}: no such file")
 
-    # only now what takes seconds to import
+    # only now, as these take seconds to import
     import torch
 
     from benchmark.running.bases import Bases, pick_device

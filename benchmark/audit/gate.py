@@ -1,4 +1,4 @@
-"""What ``audit`` does: read or measure, judge, show, write."""
+"""The command ``audit``: read or measure, judge, show, write."""
 
 from __future__ import annotations
 

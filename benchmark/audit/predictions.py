@@ -22,7 +22,7 @@ SHOWN = 5  # ids that an error message names
 
 
 class Answer(NamedTuple):
-    """What an image shows and what a model says it shows."""
+    """The class that an image shows and the one that a model predicts."""
 
     label: str
     prediction: str
@@ -135,7 +135,7 @@ def _check_columns(path: Path, header: Collection[str]) -> None:
 
 
 def _check_type(path: Path, name: str, kind: Any) -> None:
-    """Refuse what has no one text: 7.0 is a 7 with missing values beside it, or is not."""
+    """Refuse types whose values have no one text: 7.0 is a 7 with missing values beside it, or is not."""
     from pyarrow import types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind

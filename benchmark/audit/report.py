@@ -73,7 +73,7 @@ def _file(path: Path) -> dict[str, str]:
 
 
 def write_junit(path: Path, audit: Audit) -> None:
-    """One case a protected class: regressed is a failure, undecided counts as skipped."""
+    """One case per protected class: regressed is a failure, undecided counts as skipped."""
 
     def case(one: ClassAudit) -> junit.Case:
         counts = one.counts

@@ -6,7 +6,7 @@ Each protected class is, first match first:
   With a margin it must have lost significantly more than that (``p_lost_no_more``);
 * **kept** if it was shown to have lost less than ``margin`` (``p_lost_as_much``, at level alpha), or if it lost no net
   prediction on these images *and* was shown to have lost less than ``drop``. No data can show that nothing at all was
-  lost, so at margin 0 this second way is the usual one, and ``drop`` is what keeps three images from passing;
+  lost, so at margin 0 this second way is the usual one, and ``drop`` keeps three images from passing;
 * **undecided** otherwise: too few images for its loss, or for the absence of one.
 
 The verdict is *regressed* if one class is, else *undecided* if one class is, else *preserved*. Two errors are bounded:
@@ -45,7 +45,7 @@ EXIT_CODES: dict[Verdict, int] = {"preserved": 0, "regressed": 1, "undecided": 3
 
 @dataclass(frozen=True)
 class ClassAudit:
-    """One class. What follows ``status`` is NaN for a class that is not protected.
+    """One class. The fields after ``status`` are NaN for a class that is not protected.
 
     Attributes:
         p: that it did not get worse, in (0, 1]: McNemar's exact one-sided p-value.
@@ -67,7 +67,7 @@ class ClassAudit:
 
 @dataclass(frozen=True)
 class Audit:
-    """The verdict with what it rests on; ``classes`` in the order given."""
+    """The verdict with the figures it rests on; ``classes`` in the order given."""
 
     classes: tuple[ClassAudit, ...]
     target: str | None

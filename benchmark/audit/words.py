@@ -1,4 +1,4 @@
-"""An audit in words: the verdict with its reason, what to do about it, and cells of its table."""
+"""An audit in words: the verdict with its reason and remedy, and cells of its table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.output.tables import one_line, points
 from scenarios.wording import some
 
 LISTED = 3  # classes named in one line
-HEADINGS = {  # and what they mean
+HEADINGS = {  # and their meanings
     "Class": "those that regressed come first, then those undecided, kept, and not protected",
     "Verdict": "regressed, undecided, kept, or not protected",
     "n": "test images",
@@ -32,7 +32,7 @@ HEADINGS = {  # and what they mean
 
 
 def summary(audit: Audit) -> list[str]:
-    """Both verdicts, the second one with its reason and remedy, a line each."""
+    """Both verdicts, the second one with its reason and remedy, one line each."""
     return [
         strict_line(audit),
         f"{audit.verdict}: {reason(audit)}",
@@ -49,7 +49,7 @@ def strict_line(audit: Audit) -> str:
 
 
 def reason(audit: Audit) -> str:
-    """Why the verdict is what it is."""
+    """The reason for the verdict."""
     if regressed := audit.of("regressed"):
         beyond = f"lost significantly more than the margin of {size(audit.margin)}" if audit.margin else "got worse"
         named = _named(regressed, lambda one: f"{_with_change(one)} (Holm p {p_value(one.p_adjusted)})")
@@ -68,7 +68,7 @@ def reason(audit: Audit) -> str:
 
 
 def remedy(audit: Audit) -> str:
-    """What to do about the verdict; empty if it is to be preserved."""
+    """The action that the verdict calls for; empty if it is *preserved*."""
     if audit.verdict == "regressed":
         return "do not release; look at what only the old model gets right in these classes, and develop again"
     if audit.verdict == "preserved":
@@ -112,7 +112,7 @@ def _open_questions(audit: Audit) -> Iterator[tuple[str, list[ClassAudit]]]:
 
 
 def rows(audit: Audit) -> Iterator[list[str]]:
-    """The cells of the table under ``HEADINGS``, a class a row."""
+    """The cells of the table under ``HEADINGS``, one row per class."""
     for status in STATUSES:
         for one in audit.of(status):
             counts = one.counts

@@ -1,1 +1,1 @@
-"""What there is to choose from: methods with their settings and costs, streams with their options, cards and sheets."""
+"""The catalogue: methods with their settings and costs, streams with their options, cards and sheets."""

@@ -23,7 +23,7 @@ TARGET_ACCURACY = (0.25, 0.55)  # met before, not learned
 FORGETTING = 0.20  # fine-tuning loses as much on some protected class, in every seed
 ROOM = 0.25  # training on everything gains as much on the target, in every seed
 MANY = 50  # classes: of more, the mean must be in range, not each
-METHODS = ("frozen", "finetune", "joint")  # what the figures are made from
+METHODS = ("frozen", "finetune", "joint")  # the figures are made from their records
 
 PROTECTED, TARGET = "protected: base accuracy", "target: base accuracy"
 HEADINGS = ("stream", "round", PROTECTED, "in range", TARGET, "finetune", "joint", "")
@@ -47,12 +47,12 @@ class Row:
     target: str
     protected: dict[str, float]  # accuracy of the base on the classes protected from the start
     target_accuracy: float  # of the base
-    forgetting: tuple[float, ...]  # DevSafety of fine-tuning, a seed each
-    room: tuple[float, ...]  # target gain of joint training, a seed each
+    forgetting: tuple[float, ...]  # DevSafety of fine-tuning, one per seed
+    room: tuple[float, ...]  # target gain of joint training, one per seed
 
     @property
     def faults(self) -> list[str]:
-        """What is out of range; empty for a round that is calibrated."""
+        """The figures that are out of range; empty for a round that is calibrated."""
         low, high = PROTECTED_ACCURACY
         found = []
         if len(self.protected) > MANY:
@@ -70,7 +70,7 @@ class Row:
         return found
 
     def cells(self) -> tuple[str, ...]:
-        """What the table shows under ``HEADINGS``."""
+        """The cells of the table under ``HEADINGS``."""
         values = list(self.protected.values())
         inside = sum(PROTECTED_ACCURACY[0] <= value <= PROTECTED_ACCURACY[1] for value in values)
         return (

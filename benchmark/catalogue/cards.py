@@ -1,4 +1,4 @@
-"""Data cards: what a stream holds, split by split, as Markdown."""
+"""Data cards: the contents of a stream, split by split, as Markdown."""
 
 from __future__ import annotations
 

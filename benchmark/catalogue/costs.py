@@ -1,4 +1,4 @@
-"""What methods cost beside plain fine-tuning: times measured side by side, so that a slow machine is no excuse."""
+"""Costs of methods beside plain fine-tuning: times measured side by side, so that a slow machine is no excuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets on disk, and what the rendered streams are today."""
+"""Data sets on disk, and versions and fingerprints of the rendered streams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scenarios import rendered
 
 
 def write_fingerprints(out: Path) -> None:
-    """Write what the rendered streams are today, for records to be compared with."""
+    """Write today's versions and fingerprints of the rendered streams, for records to be compared with."""
     found: dict[str, dict[str, Any]] = {}
     with Reporter() as reporter:
         for name in rendered():

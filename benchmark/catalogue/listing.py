@@ -1,4 +1,4 @@
-"""What there is to choose from, for people to read: methods with family, source and cost; scenarios."""
+"""Lists for people to read: methods with family, source and cost; scenarios."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COSTS = Path(__file__).with_name("costs.json")  # made by: python -m benchmark c
 
 
 def print_list(what: str, name: str | None = None, markdown: bool = False) -> None:
-    """Print what there is, or what can be set of one method or scenario.
+    """Print all methods or scenarios, or the settings or options of one.
 
     Args:
         what: methods or scenarios.
@@ -80,7 +80,7 @@ def scenario_lines() -> Iterator[str]:
 
 
 def method_lines() -> Iterator[str]:
-    """Methods by family; for each what it does, then a line of source, cost and what it needs."""
+    """Methods by family; for each its description, then a line of source, cost and needs."""
     width = max(map(len, METHODS))
     for family, group in groupby(METHODS.items(), key=lambda item: item[1].family):
         yield f"{family}, after a method that trains: finetune+NAME" if family == WEIGHT_SPACE else family

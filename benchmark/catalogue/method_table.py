@@ -15,16 +15,16 @@ INTRODUCTION = """\
 
 Made by `{command}`; do not edit.
 
-Every method develops the same old model with the same data, in the same number of steps of the same number of images, and
-is selected by the same rule on validation. `python -m benchmark list methods` prints this list, `list methods NAME` all
-settings of one, and `run --method NAME` runs it; `run --method finetune+ties` runs one with a weight-space plugin after
-each round, and any method that trains can stand before the `+`.
+Every method develops the same old model with the same data, in the same number of steps of the same number of images,
+and is selected by the same rule on validation. `python -m benchmark list methods` prints this list, `list methods NAME`
+all settings of one, and `run --method NAME` runs it; `run --method finetune+ties` runs one with a weight-space plugin
+after each round, and any method that trains can stand before the `+`.
 
-*Made of*: what is taken from Avalanche or another library; *own* means written here, and the docstring of the class says why.
-*Extra passes*: beyond one forward and one backward pass of a batch. *Grid*: what `tune` chooses from. *Step*: time of a step
-relative to that of `finetune`; *Round*: seconds beside the steps, for importances, old outputs and merges (validation not
-included). Both are from `python -m benchmark costs --out benchmark/catalogue/costs.json`, all methods in turn in one run
-{place}; "–" where a method has no steps or was not timed.
+*Made of*: parts from Avalanche or another library; *own* means written here, and the docstring of the class says why.
+*Extra passes*: beyond one forward and one backward pass of a batch. *Grid*: values that `tune` chooses from. *Step*:
+time of a step relative to that of `finetune`; *Round*: seconds beside the steps, for importances, old outputs and
+merges (validation not included). Both are from `python -m benchmark costs --out benchmark/catalogue/costs.json`, all
+methods in turn in one run {place}; "–" where a method has no steps or was not timed.
 
 Settings that a search chose stand in `benchmark/records/tuned.json`, every trial behind them in `results/tuning/`.
 """
@@ -34,8 +34,8 @@ SETTINGS = """\
 Given with `--set NAME=VALUE`; a list as JSON. Of every method:
 """
 OWN = """\
-Of single methods, where they have more settings or other defaults than these. Those of a weight-space method stand beside
-those of the method that trains.
+Of single methods, where they have more settings or other defaults than these. Those of a weight-space method stand
+beside those of the method that trains.
 """
 
 

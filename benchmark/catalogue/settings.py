@@ -1,4 +1,4 @@
-"""What can be set: a method's settings and a scenario's options, with type, range, default, grid and meaning."""
+"""A method's settings and a scenario's options, with type, range, default, grid and meaning."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def type_name(annotation: Any) -> str:
 
 
 def range_of(field: FieldInfo) -> str:
-    """What a field's bounds allow, in words; "–" where there are none."""
+    """The range that a field's bounds allow, in words; "–" where there are none."""
     bounds = {
         name: getattr(bound, name)
         for bound in field.metadata
@@ -130,7 +130,7 @@ def range_of(field: FieldInfo) -> str:
 
 
 def _without_none(annotation: Any) -> Any:
-    """The type of what can be asked for, where nothing stands for a default."""
+    """The type of the values that can be asked for, where nothing stands for a default."""
     parts = [part for part in typing.get_args(annotation) if part is not type(None)]
     is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     return parts[0] if is_union and len(parts) == 1 else annotation

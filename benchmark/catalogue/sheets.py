@@ -44,7 +44,7 @@ def draw_sheet(scenario: str, options: dict[str, Any], out: Path, pair: str | No
 
 
 def contact_sheet(stream: DevelopmentStream, path: Path, columns: int = 10) -> None:
-    """A PNG of test images with the names of their classes: a row a class, or one image a class where they are many."""
+    """A PNG of test images with their classes' names: one row per class, or one image per class where they are many."""
     round_, test = stream.rounds[-1], stream.data[-1].test
     of_class = {
         name: test.images[test.labels == stream.classes.index(name)]

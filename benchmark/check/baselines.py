@@ -1,6 +1,6 @@
-"""Baselines: what a suite of small runs gave, one JSON file a suite, for ``suite`` to compare with.
+"""Baselines: the outcomes of a suite of small runs, one JSON file per suite, for ``suite`` to compare with.
 
-Its cells are written by hand; ``check --update`` adds what comes of them.
+Its cells are written by hand; ``check --update`` adds their outcomes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EARLY = 4  # steps whose losses are kept
 
 
 class RoundOutcome(Frozen):
-    """One round of a run: counts a class as [n, old correct, new correct, both correct], and what was kept."""
+    """One round of a run: counts per class as [n, old correct, new correct, both correct], and the model kept."""
 
     target: str
     test: dict[str, Counts]
@@ -56,7 +56,7 @@ class Outcome(Frozen):
 class Cell(Frozen):
     """A method with its settings on a scenario with its options, from the scenario's base or the file ``base``.
 
-    Two seeds or more, as their spread is what other platforms are allowed. ``time`` is that of a run in multiples of
+    Two seeds or more, as other platforms are allowed their spread. ``time`` is that of a run in multiples of
     ``benchmark.check.yardstick``.
     """
 
@@ -77,7 +77,7 @@ class Cell(Frozen):
 
     @property
     def name(self) -> str:
-        """What it is called in tables."""
+        """Its name in tables."""
         settings = "".join(f", {key}={value}" for key, value in self.settings.items())
         return f"{self.method} on {self.scenario}{settings}"
 
@@ -103,7 +103,7 @@ class Suite(Frozen):
         return self
 
 
-DECISIVE = {"scenario", "options", "method", "settings", "base"}  # what tells cells apart
+DECISIVE = {"scenario", "options", "method", "settings", "base"}  # the fields that tell cells apart
 
 
 def suite_path(folder: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""How outcomes of a cell differ from its baseline: bit for bit on the same platform, else beyond what chance explains.
+"""How outcomes of a cell differ from its baseline: bit for bit on the same platform, else beyond chance.
 
 On another platform a run of the same seed differs by rounding that training amplifies. At worst it is as far off as
 another seed would be, and the baseline tells how far that is. See docs/regression-checks.md.
@@ -63,7 +63,7 @@ def _round_differences(old: RoundOutcome, new: RoundOutcome) -> Iterator[str]:
 
 
 def _known_at_once(expected: Outcome, got: Outcome) -> Iterator[str]:
-    """What no rounding changes."""
+    """Differences that no rounding explains."""
     if expected.run_id != got.run_id:
         yield f"run {expected.run_id} → {got.run_id}: data, base, a default or a version is another"
     if expected.status != got.status:
@@ -124,7 +124,7 @@ def _beyond_spread(suite: Suite, cell: Cell, got: Sequence[Outcome], number: int
 
 
 def _accuracies(outcomes: Sequence[Outcome], number: int, split: str) -> dict[str, list[float]]:
-    """The new model's accuracy a class, for each seed."""
+    """The new model's accuracy per class, for each seed."""
     counts = [getattr(outcome.rounds[number], split) for outcome in outcomes]
     return {name: [of_run[name].new_accuracy for of_run in counts] for name in counts[0]}
 
@@ -143,7 +143,7 @@ def tolerance(accuracies: dict[str, list[float]], compared: int) -> float:
     were that of k other seeds.
 
     Args:
-        accuracies: for each class the baseline's, one a seed, two or more.
+        accuracies: for each class the baseline's, one per seed, two or more.
         compared: number of means compared in the whole check.
     """
     from scipy.stats import t  # a second of imports

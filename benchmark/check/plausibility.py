@@ -1,7 +1,7 @@
-"""What speaks against a record that somebody else made: a reason a line.
+"""Reasons against a record that somebody else made, one per line.
 
-These checks find what is broken, outdated, made by other rules or invented carelessly. They prove nothing: whoever
-forges predictions that fit each other passes, and only running it again would tell.
+These checks find records that are broken, outdated, made by other rules or invented carelessly. They prove nothing:
+forged predictions that fit each other pass, and only running the method again would tell.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def reasons(record: Record, predictions: pd.DataFrame, peers: list[Peer], allow_
     """Why a record should not be added, if anything speaks against it.
 
     Args:
-        record: what is to be judged.
+        record: the one to be judged.
         predictions: those beside it, with columns as in ``records.COLUMNS``.
         peers: trusted records on the same pictures, or none; the more, the more can be compared: the training images
             of a seed, and the predictions of the base.
@@ -122,7 +122,8 @@ def _circumstances(record: Record) -> Iterator[str]:
     if datetime.fromisoformat(record.created) > datetime.now(UTC) + CLOCKS:
         yield f"created in the future: {record.created}"
     if record.seed in TUNING_SEEDS or record.seed < 0:
-        yield f"seed {record.seed}: reported seeds are 0 or more, and {some(list(map(str, TUNING_SEEDS)), MOST)} are for tuning alone"
+        tuning = some(list(map(str, TUNING_SEEDS)), MOST)
+        yield f"seed {record.seed}: reported seeds are 0 or more, and {tuning} are for tuning alone"
     spent = math.fsum(result.seconds for result in record.rounds)
     if not (math.isfinite(record.seconds) and record.seconds > 0 and spent <= record.seconds + 0.1):
         yield f"seconds: {spent:.2f} in rounds of {record.seconds} in all cannot be"
@@ -138,7 +139,7 @@ def _training(result: RoundResult, settings: Mapping[str, Any]) -> Iterator[str]
 
 def _table(record: Record, predictions: pd.DataFrame) -> Iterator[str]:
     if strange := {*predictions["old"], *predictions["new"]} - set(record.scenario.classes):
-        yield f"predictions name what is no class of the stream: {some(sorted(strange), MOST)}"
+        yield f"predictions name classes that the stream does not have: {some(sorted(strange), MOST)}"
     for number in range(len(record.rounds)):
         for split in ("val", "test"):
             here = (predictions["round"] == number) & (predictions["split"] == split)
@@ -165,7 +166,7 @@ def _by_class(predictions: pd.DataFrame, number: int, split: str, column: str) -
 
 
 def _against(peer: Peer, record: Record, predictions: pd.DataFrame) -> Iterator[str]:
-    """What must be alike: classes, rounds and images of a stream, training images of a seed, answers of a base."""
+    """Differences in classes, rounds and images of a stream, training images of a seed, and answers of a base."""
     theirs = peer.record
     name = f"{theirs.method.name} seed {theirs.seed}"
     if record.scenario.classes != theirs.scenario.classes or record.scenario.rounds != theirs.scenario.rounds:

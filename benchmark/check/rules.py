@@ -1,4 +1,4 @@
-"""What holds for every run, whoever made it: the model that was kept is the one that validation picks."""
+"""The rule that holds for every run, own or submitted: the model that was kept is the one that validation picks."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def selection_faults(result: RoundResult) -> Iterator[str]:
 
 
 def point(step: int, candidate: str) -> str:
-    """What a message calls a checkpoint."""
+    """A checkpoint's name in messages."""
     return f"step {step}" + (f" {candidate!r}" if candidate else "")

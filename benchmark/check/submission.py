@@ -20,7 +20,7 @@ REFUSED, UNREADABLE = 1, 2  # exit codes
 
 @dataclass
 class Submission:
-    """A file that is to be added, and what speaks against it."""
+    """A file that is to be added, and the reasons against it."""
 
     path: Path
     record: Record | None = None  # None if there is none to be read
@@ -29,7 +29,7 @@ class Submission:
 
 
 def submit(paths: Sequence[Path], results: Path, allow_unknown_stream: bool = False) -> int:
-    """Check records and add them to ``results``, unless anything speaks against one; print a line a reason.
+    """Check records and add them to ``results``, unless anything speaks against one; print one line per reason.
 
     Args:
         paths: records, or folders that hold some; the predictions lie beside each.
@@ -41,8 +41,8 @@ def submit(paths: Sequence[Path], results: Path, allow_unknown_stream: bool = Fa
         ``REFUSED``.
 
     Raises:
-        ValueError: if what is in ``results`` cannot be read.
-        OSError: if it cannot be written; nothing is left of what was.
+        ValueError: if the records in ``results`` cannot be read.
+        OSError: if they cannot be written; none is left there.
     """
     found = check(paths, results, allow_unknown_stream)
     for one in found:
@@ -60,7 +60,7 @@ def check(paths: Sequence[Path], results: Path, allow_unknown_stream: bool = Fal
     """Every submitted file with all that speaks against it, in the order given; nothing is written.
 
     Raises:
-        ValueError: if what is in ``results`` cannot be read.
+        ValueError: if the records in ``results`` cannot be read.
     """
     kept = files.read_all(results) if (results / "records").is_dir() else []
     found = [_read(path) for path in _files(paths)]
@@ -79,7 +79,7 @@ def check(paths: Sequence[Path], results: Path, allow_unknown_stream: bool = Fal
 
 
 class _Pool:
-    """Where peers come from: the records at hand; where there are none, what was submitted before."""
+    """Where peers come from: the records at hand; where there are none, those submitted before."""
 
     def __init__(self, kept: Sequence[Record], results: Path, submitted: Sequence[Submission]) -> None:
         self.kept, self.results, self.submitted = kept, results, submitted
@@ -132,7 +132,7 @@ def _read(path: Path) -> Submission:
 def _misplaced(path: Path, record: Record) -> Iterator[str]:
     wanted = _kept_at(record, Path()).name
     if path.name != wanted:
-        yield f"what is in it is the run {wanted}: it was changed or renamed"
+        yield f"it holds the run {wanted}: it was changed or renamed"
 
 
 def _kept_at(record: Record, results: Path) -> Path:

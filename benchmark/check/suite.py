@@ -1,4 +1,4 @@
-"""Regression checks: run the cells of a suite again and compare what comes out with its baseline."""
+"""Regression checks: run the cells of a suite again and compare their outcomes with its baseline."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SHOWN = 4  # differences of a cell in the table; JUnit has them all
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of a cell: its runs, their time in yardsticks, and what is wrong whatever the baseline says."""
+    """The runs of a cell, their time in yardsticks, and the faults that do not depend on the baseline."""
 
     outcomes: tuple[Outcome, ...]
     faults: tuple[str, ...]
@@ -48,13 +48,13 @@ class Measured:
 
 
 def run_check(name: str, folder: Path, report: Path | None = None, update: bool = False, quiet: bool = False) -> bool:
-    """Check a suite, print a line a cell, and say whether nothing has got worse.
+    """Check a suite, print one line per cell, and say whether nothing has got worse.
 
     Args:
         name: of the suite.
         folder: where its file is.
         report: JUnit XML file to write.
-        update: replace the baseline by what comes out, and print how it differs.
+        update: replace the baseline by the outcomes, and print how they differ.
         quiet: no progress.
 
     Raises:
@@ -96,7 +96,7 @@ def _exact(cell: Cell, now: Measured) -> list[str]:
 
 
 def _update(suite: Suite, measured: list[Measured], platform: Platform, path: Path) -> None:
-    """Replace the baseline, and print what is new in it."""
+    """Replace the baseline, and print the differences from the old one."""
     for cell, now in zip(suite.cells, measured, strict=True):
         if now.faults:
             raise ValueError(f"{path} stays as it was: {cell.name}: {now.faults[0]}")
@@ -122,7 +122,7 @@ def _measure_all(suite: Suite, quiet: bool) -> tuple[list[Measured], Platform]:
         for cell in suite.cells:  # a bad name is refused at once; bases are shared
             jobs.append(Jobs(_request(cell, Path(scratch)), reporter, jobs[0].bases if jobs else None))
 
-        # only now what takes seconds to import
+        # only now, as these take seconds to import
         from benchmark.check.yardstick import Yardstick
         from benchmark.records.environment import this_platform
 
@@ -150,7 +150,7 @@ def _request(cell: Cell, scratch: Path) -> Request:
 
 
 def _measure(cell: Cell, jobs: Jobs, yardstick: Yardstick) -> Measured:
-    """Run a cell's seeds; what a run raises is a fault of the cell. Its time is the best of its runs."""
+    """Run a cell's seeds; an exception in a run is a fault of the cell. Its time is the best of its runs."""
     outcomes: list[Outcome] = []
     faults: list[str] = []
     times: list[float] = []

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 PASSES = 3
-BATCH, TOKENS, WIDTH, HEADS, LAYERS = 48, 17, 128, 4, 4  # about what the small base sees of a batch
+BATCH, TOKENS, WIDTH, HEADS, LAYERS = 48, 17, 128, 4, 4  # about those of a batch in the small base
 
 
 class Yardstick:
@@ -23,7 +23,7 @@ class Yardstick:
             layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, dropout=0.0, batch_first=True)
             self.model = nn.TransformerEncoder(layer, LAYERS)
             self.data = torch.randn(BATCH, TOKENS, WIDTH)
-        self.seconds()  # the first passes also pay for what is set up once
+        self.seconds()  # the first passes also pay for one-time set-up
 
     def seconds(self) -> float:
         """Wall time of ``PASSES`` passes now."""

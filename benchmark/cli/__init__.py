@@ -1,4 +1,4 @@
-"""The command line: argument parsing only. Every command imports what it needs when it runs."""
+"""The command line: argument parsing only. Every command imports its modules when it runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmark.cli.app import app
 
 __all__ = ["develop", "fail", "judge", "main", "tell"]
 
-INTERRUPTED = 130  # what typer returns after Ctrl-C
+INTERRUPTED = 130  # the code that typer returns after Ctrl-C
 
 
 def main() -> None:

@@ -116,7 +116,7 @@ def tune(
 
 @app.command()
 def adopt(results: Results = RESULTS) -> None:
-    """Make what the searches under --results chose the settings that run starts from."""
+    """Let run start from the settings that the searches under --results chose."""
     from benchmark.running import tuning
 
     tuning.adopt(results)

@@ -33,7 +33,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="print a JSON object and nothing else")] = False,
     html: Annotated[Path | None, typer.Option(help="write a page to this file")] = None,
     junit: Annotated[Path | None, typer.Option(help="write JUnit XML to this file")] = None,
-    scenario: Annotated[str | None, typer.Option("--scenario", "-s", help="checkpoints: whose test images")] = None,
+    scenario: Annotated[str | None, typer.Option("--scenario", "-s", help="checkpoints: scenario to test on")] = None,
     data: Data = None,
     option: Options = None,
     model: Annotated[str | None, typer.Option(help="checkpoints: open_clip architecture, where none is named")] = None,
@@ -53,7 +53,7 @@ def check(
     suite: Annotated[str, typer.Option(help="name of a file in the folder of baselines")] = "ci",
     baselines: Annotated[Path, typer.Option(help="folder that keeps suites with their expected outcomes")] = BASELINES,
     junit: Annotated[Path | None, typer.Option(help="write the result to this file as JUnit XML too")] = None,
-    update: Annotated[bool, typer.Option("--update", help="keep what comes out as the new baseline")] = False,
+    update: Annotated[bool, typer.Option("--update", help="keep the outcomes as the new baseline")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a suite's small cells again; exit code 1 if an outcome or a run's time is not the baseline's."""

@@ -1,4 +1,4 @@
-"""Commands that tell: what was measured, and what there is to choose from."""
+"""Commands that tell: results, and the methods, scenarios and data to choose from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmark.cli.options import (
     Target,
 )
 
-data_app = typer.Typer(help="Data sets on disk, and what the streams hold.", rich_markup_mode=None)
+data_app = typer.Typer(help="Data sets on disk, and the contents of the streams.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 
@@ -48,7 +48,7 @@ def list_(
     name: Annotated[str | None, typer.Argument(help="one of them: its settings or options")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="methods: the whole of docs/methods.md")] = False,
 ) -> None:
-    """The methods with family, source and cost, or the scenarios; of one of them, what can be set."""
+    """The methods with family, source and cost, or the scenarios; of one of them, its settings or options."""
     from benchmark.catalogue.listing import print_list
 
     print_list(what, name, markdown)
@@ -90,7 +90,7 @@ def calibrate(
     results: Results = RUNS,
     out: Annotated[Path | None, typer.Option(help="write the table to this Markdown file too")] = None,
 ) -> None:
-    """Whether a stream measures something: base accuracy, what fine-tuning forgets, what joint training gains."""
+    """Whether a stream measures something: base accuracy, forgetting by fine-tuning, gain by joint training."""
     from benchmark.catalogue import calibration
     from scenarios import rendered
 

@@ -1,1 +1,1 @@
-"""Telling what was measured, from records alone: tables, plots, the page, one run. Loads neither models nor data."""
+"""Telling results, from records alone: tables, plots, the page, one run. Loads neither models nor data."""

@@ -24,10 +24,10 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
     Runs on other data, another base model, or with other settings are rows of their own. Reference rows come last.
 
     Returns:
-        A frame with the columns ``columns.keys()``. What a row has no value for is missing.
+        A frame with the columns ``columns.keys()``. Values that a row does not have are missing.
 
-        ``scenario``, ``method``, ``variant``: name the row; ``variant`` says what is unlike most runs of the scenario
-        (data, options, base) or of the method in it (version, code, settings), and is empty for the usual ones.
+        ``scenario``, ``method``, ``variant``: name the row; ``variant`` names differences from most runs of the
+        scenario (data, options, base) or of the method in it (version, code, settings), and is empty for usual ones.
         ``rank``: Int64; missing for reference rows, for other data, options or base models, and for single runs.
         ``seeds``, ``rounds``, ``diverged``: the runs, the rounds scored, and the runs that were not.
         ``strict_rate``, ``strict_low``, ``strict_high``, ``luck_rate``, ``no_regression_rate``: in [0, 1].
@@ -35,7 +35,7 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
         in [-1, 1]. ``front``, ``reference``: whether the row is on the front, and for orientation only.
         ``seconds``: mean of a complete run. ``note``: ``variant``, then all that asks for caution.
 
-        ``columns.COLUMNS`` says what each of them means.
+        ``columns.COLUMNS`` explains each of them.
     """
     return _table(list(figures(records)))
 
@@ -115,6 +115,6 @@ def _rank(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _merits(row: dict[str, Any]) -> list[float]:
-    """By these rows are sorted: greatest preserved gain, then DevSafety, then target gain; nothing scored comes last."""
+    """Sort keys of a row: greatest preserved gain, then DevSafety, then target gain; nothing scored comes last."""
     found = [row[merit] for merit in ("preserved_gain", "devsafety", "target_gain") if merit in row]
     return [math.inf if math.isnan(value) else -value for value in found]

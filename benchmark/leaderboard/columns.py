@@ -1,4 +1,4 @@
-"""The columns of the leaderboard, once: what each is called and means, what it holds, and how a cell is written.
+"""The columns of the leaderboard, once: the heading, meaning and values of each, and how a cell is written.
 
 CSV, Markdown, terminal and page are all made from ``COLUMNS``, and so is the prose above the tables. A column's values
 are made from the figures of a row: those of one entry, or across streams those of a method's entry on each.
@@ -25,7 +25,7 @@ TEXT, ACROSS, PAGE = "text", "across", "page"  # Markdown and terminal; the tabl
 
 
 class Cell(NamedTuple):
-    """What a cell shows, what it is sorted by (empty: last), and the lesser part of the text."""
+    """The text of a cell, the value it is sorted by (empty: last), and the lesser part of the text."""
 
     text: str
     value: float | str = ""
@@ -41,11 +41,11 @@ class Column:
         heading: as it is shown.
         meaning: a sentence that may follow the heading and a colon.
         cell: writes a cell from the row's values.
-        values: what it holds in the CSV, by key, from the figures of a row.
+        values: those in the CSV, by key, from the figures of a row.
         across: which of these the table across streams has.
         shown: where it is.
         number: whether it holds figures, not words.
-        between: what stands in text between a cell's two parts.
+        between: the words, in text, between a cell's two parts.
     """
 
     key: str
@@ -70,7 +70,7 @@ def keys(across: bool = False) -> list[str]:
 
 
 def values(parts: Parts, across: bool = False) -> dict[str, Any]:
-    """A row, but for what only a look at the other rows can tell: ``rank``, ``front`` and ``lacking``."""
+    """A row, without the values that only a look at the other rows can tell: ``rank``, ``front`` and ``lacking``."""
     chosen = keys(across)
     return {key: made(parts) for column in COLUMNS for key, made in column.values.items() if key in chosen}
 
@@ -134,14 +134,11 @@ def _devsafety_cell(row: Row) -> Cell:
     return _number(row["devsafety"], points, "" if math.isnan(worst) else points(worst))
 
 
-RATES = ("strict_rate", "strict_low", "strict_high")
-GAINS = ("preserved_gain", "preserved_gain_low", "preserved_gain_high")
-
 COLUMNS = (  # in the order of the CSV
     Column(
         "stream",
         "Stream",
-        "what is learned and what is kept",
+        "the classes that are learned and those that are kept",
         lambda row: Cell(one_line(row["scenario"])),
         {
             "scenario": lambda parts: parts[0].entry.stream,
@@ -164,7 +161,7 @@ COLUMNS = (  # in the order of the CSV
     Column(
         "method",
         "Method",
-        "what turned the old model into the new one",
+        "the procedure that turned the old model into the new one",
         lambda row: Cell(one_line(row["method"])),
         {
             "method": lambda parts: parts[0].entry.method,
@@ -215,7 +212,7 @@ COLUMNS = (  # in the order of the CSV
             "strict_low": lambda parts: _strict_interval(parts)[0],
             "strict_high": lambda parts: _strict_interval(parts)[1],
         },
-        across=RATES,
+        across=("strict_rate", "strict_low", "strict_high"),
     ),
     Column(
         "luck",
@@ -229,12 +226,10 @@ COLUMNS = (  # in the order of the CSV
     Column(
         "no-regression",
         "No significant regression",
-        "share of rounds in which no protected class got significantly worse (McNemar's exact one-sided test, Holm over "
-        "the classes, α 0.05)",
+        "share of rounds in which no protected class got significantly worse (McNemar's exact one-sided test, Holm "
+        "over the classes, α 0.05)",
         lambda row: _number(row["no_regression_rate"], percent),
-        {
-            "no_regression_rate": lambda parts: sum(sum(part.harmless) for part in parts) / len(_outcomes(parts)),
-        },
+        {"no_regression_rate": lambda parts: sum(sum(part.harmless) for part in parts) / len(_outcomes(parts))},
         across=("no_regression_rate",),
     ),
     Column(
@@ -249,7 +244,7 @@ COLUMNS = (  # in the order of the CSV
             "preserved_gain_low": lambda parts: _gain_interval(parts)[0],
             "preserved_gain_high": lambda parts: _gain_interval(parts)[1],
         },
-        across=GAINS,
+        across=("preserved_gain", "preserved_gain_low", "preserved_gain_high"),
     ),
     Column(
         "target-gain",
@@ -278,7 +273,7 @@ COLUMNS = (  # in the order of the CSV
         "front",
         "Front",
         "● where no other ranked row of the stream has as much of both, mean target gain and mean DevSafety, and more "
-        "of one: what gains most for what it loses, as far as means tell",
+        "of one: the greatest gains for their losses, as far as means tell",
         lambda row: Cell("●", 1) if row["front"] else Cell("", 0),
         {"front": lambda parts: False},
         shown=frozenset({TEXT, PAGE}),

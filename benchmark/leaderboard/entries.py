@@ -1,4 +1,4 @@
-"""Runs that make one row of a table: those that differ in nothing but their seed, and what is unlike other rows."""
+"""Runs that make one row of a table: those that differ in nothing but their seed, and how they are unlike others."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FEWEST = 5  # seeds, below which a row is marked
 class Entry:
     """A method on a stream, with its settings.
 
-    ``variant`` says what is unlike the usual runs of the stream (data, options, base) or of the method on it (version,
-    settings), nothing for usual ones; ``cautions`` what else a reader must know to compare it. ``same_data`` is false
-    for data, options or a base unlike those of most runs of the stream.
+    ``variant`` names differences from the usual runs of the stream (data, options, base) or of the method on it
+    (version, settings), none for usual ones; ``cautions`` other facts that a reader must know to compare it.
+    ``same_data`` is false for data, options or a base unlike those of most runs of the stream.
     """
 
     runs: Sequence[Record]  # by seed
@@ -47,12 +47,12 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What it is called where no table tells variants apart."""
+        """Its name where no table tells variants apart."""
         return shown_name(self.method, self.variant)
 
 
 def shown_name(method: str, variant: str = "", reference: bool = False) -> str:
-    """A method's name with what is unlike usual of a row, on one line: in tables and in the legends of plots."""
+    """A method's name with a row's differences from usual, on one line: in tables and in the legends of plots."""
     remarks = "; ".join(filter(None, ("reference" if reference else "", variant)))
     return one_line(method) + (f" ({one_line(remarks)})" if remarks else "")
 
@@ -89,7 +89,7 @@ def _of_stream(rows: Sequence[list[Record]]) -> Iterator[Entry]:
 
 
 def _data(record: Record) -> dict[str, Any]:
-    """What a run was scored on and started from, by the words a note uses for it."""
+    """The data and the base of a run, by the words a note uses for them."""
     return {
         "data version": record.scenario.version,
         "data": record.scenario.fingerprint,
@@ -163,7 +163,7 @@ def _difference(own: Any, usual: Any) -> str:
 
 
 def _most_common(variants: Iterable[tuple[dict[str, Any], int]]) -> dict[str, Any]:
-    """The most frequent of ``variants``, each with a number of times; of equals that with the greatest first entry."""
+    """The most frequent of ``variants``, each with a number of times; ties go to the greatest first entry."""
     found: dict[str, dict[str, Any]] = {}
     times: Counter[str] = Counter()
     for variant, number in variants:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from methods import METHODS
 
 FAMILIES = tuple(dict.fromkeys(method.family for method in METHODS.values()))
-OTHER = "other"  # of what no registry knows
+OTHER = "other"  # of methods that no registry knows
 REFERENCE = "reference"  # doing nothing, training on everything and the like: for orientation, never ranked
 
 

@@ -1,4 +1,4 @@
-"""What was measured in the runs of a row: their rounds, reduced to what the columns of tables are made from."""
+"""Measurements of a row's runs: their rounds, reduced to the figures behind the columns of tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.records.schema import Record
 
 @dataclass(frozen=True)
 class Figures:
-    """An entry and what was measured in its runs; fractions. A diverged run fails every round and measures nothing.
+    """An entry and the measurements of its runs; fractions. A diverged run fails every round and measures nothing.
 
     Attributes:
         entry: whose figures they are.

@@ -1,4 +1,4 @@
-"""What ``leaderboard`` does: tables, plots and the page, all made from the records alone."""
+"""The command ``leaderboard``: tables, plots and the page, all made from the records alone."""
 
 from __future__ import annotations
 

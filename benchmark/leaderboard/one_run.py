@@ -1,4 +1,4 @@
-"""One record in words: what each class gained and lost, both verdicts, and what they are worth."""
+"""One record in words: gains and losses of each class, both verdicts, and how much they can tell."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def show(path: Path) -> None:
 
 
 def print_record(record: Record, out: Console) -> None:
-    """Show one run: per round, what every class gained and lost on test data, both verdicts and the luck rate.
+    """Show one run: per round, gains and losses of every class on test data, both verdicts and the luck rate.
 
     ``p`` is that of McNemar's one-sided test that a protected class got worse.
     """
@@ -68,7 +68,7 @@ def _class_rows(result: RoundResult) -> Iterator[list[str]]:
 
 
 def scenes_title(result: RoundResult) -> str:
-    """What the preferences of a round are about."""
+    """The title of a round's preferences."""
     n = next(iter(result.scene_pairs.values())).n
     return f"{n} scenes, each once as {result.target} and once as a protected class"
 

@@ -1,4 +1,4 @@
-"""What ``run`` prints in the end: a table, or for every method one JSON object with its runs and their figures."""
+"""The last output of ``run``: a table, or for every method one JSON object with its runs and their figures."""
 
 from __future__ import annotations
 

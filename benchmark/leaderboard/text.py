@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH = 120  # of the prose above the tables
-Marks = dict[str, str]  # what a row asks caution for, and its footnote mark
+Marks = dict[str, str]  # the caution that a row asks for, and its footnote mark
 WORDS = 2  # columns of both tables that are no figures
 INTRODUCTION = """\
-Best preserved gain first; where it is equal, best DevSafety. Gains and DevSafety are percentage points of test accuracy,
-over rounds × seeds. What the mark of a row means is said below its table."""
+Best preserved gain first; where it is equal, best DevSafety. Gains and DevSafety are percentage points of test
+accuracy, over rounds × seeds. The meaning of a row's mark stands below its table."""
 ACROSS_STREAMS = """\
 Methods with runs on two streams or more. *Preserved gain* and *DevSafety*: means over streams, each counting alike, the
 interval by bootstrap over the runs within each. Rates: over all rounds together. A mean over other streams compares
@@ -36,7 +36,7 @@ def write(results: Path, made: tuple[pd.DataFrame, pd.DataFrame] | None = None) 
 
     Args:
         results: the folder.
-        made: what ``frames`` made of the records in it, if they have been read already.
+        made: the frames that ``frames`` made of the records in it, if they have been read already.
 
     Raises:
         ValueError: if there are no records, or one cannot be read.
@@ -63,7 +63,7 @@ def to_markdown(frame: pd.DataFrame, across: pd.DataFrame) -> str:
 
 
 def introduction() -> str:
-    """What the columns mean, as a paragraph."""
+    """The meanings of the columns, as a paragraph."""
     meanings = " ".join(f"*{column.heading}*: {column.meaning}." for column in columns(TEXT) if column.number)
     whole = f"{' '.join(INTRODUCTION.split())} {meanings}"
     return textwrap.fill(whole, WIDTH, break_long_words=False, break_on_hyphens=False)
@@ -82,7 +82,7 @@ def print_table(frame: pd.DataFrame, console: Console) -> None:
 
 
 def _markdown_section(shown: Sequence[Column], rows: Sequence[Row]) -> list[str]:
-    """A table, and what its marks mean."""
+    """A table, and the meanings of its marks."""
     marks = _marks(rows)
     cells = ([rank, escaped(method), *others] for rank, method, *others in (_cells(shown, row, marks) for row in rows))
     notes = [f"* {mark} {escaped(note)}" for note, mark in marks.items()]
@@ -90,7 +90,7 @@ def _markdown_section(shown: Sequence[Column], rows: Sequence[Row]) -> list[str]
 
 
 def _cells(shown: Sequence[Column], row: Row, marks: Marks) -> list[str]:
-    """What a row shows; beside the method's name what it is a variant of, and its footnote mark."""
+    """The cells of a row; beside the method's name its variant and its footnote mark."""
     return [_name(row, marks) if column.key == "method" else column.written(row) for column in shown]
 
 
@@ -107,6 +107,6 @@ def _marks(rows: Iterable[Row]) -> Marks:
 
 
 def _caution(row: Row) -> str:
-    """The note, but for what stands beside the method's name; across streams also which of them lack runs."""
+    """The note, without the words beside the method's name; across streams also which of them lack runs."""
     note = str(row["note"]).removeprefix(row.get("variant", "")).removeprefix("; ")
     return "; ".join(filter(None, (note, f"no runs on {row['lacking']}" if row.get("lacking") else "")))

@@ -1,4 +1,4 @@
-"""A round's verdicts in words: what was kept, what was significantly lost, and what that is worth."""
+"""A round's verdicts in words: preservation, significant losses, and how much they can tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many images of a class the old model, the new model and both of them get right: what all figures follow from.
+"""How many images of a class the old model, the new model and both of them get right: the basis of all figures.
 
 Accuracies, shares and changes are fractions (0.032, not 3.2 points).
 """
@@ -71,12 +71,16 @@ def count_pairs(
 
     Args:
         labels: (N,) integers, indices into ``classes``.
-        old: (N,) integers, what the old model predicts. An index outside ``classes`` is merely wrong.
-        new: (N,) integers, what the new model predicts, likewise.
+        old: (N,) integers, the old model's predictions. An index outside ``classes`` is merely wrong.
+        new: (N,) integers, the new model's predictions, likewise.
         classes: the distinct names of the classes.
 
     Raises:
         ValueError: if the three arrays do not match, or a label is no index into ``classes``.
+
+    Example:
+        >>> count_pairs(np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([0, 0, 0]), ["fog", "rain"])["fog"]
+        Counts(n=2, old_correct=1, new_correct=2, both_correct=1)
     """
     labels, old, new = np.asarray(labels), np.asarray(old), np.asarray(new)
     if labels.ndim != 1 or not labels.shape == old.shape == new.shape:
@@ -94,5 +98,10 @@ def count_pairs(
 
 
 def share(part: int, n: int) -> float:
-    """``part`` of ``n`` as a fraction; NaN if n is 0."""
+    """``part`` of ``n`` as a fraction; NaN if n is 0.
+
+    Example:
+        >>> share(1, 4)
+        0.25
+    """
     return part / n if n else math.nan

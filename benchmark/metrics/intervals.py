@@ -32,6 +32,10 @@ def preserved_gain_interval(
 
     Raises:
         ValueError: unless 0 < confidence < 1.
+
+    Example:
+        >>> preserved_gain_interval([[(0.3, True)], [(0.3, True)], [(0.3, True)]])
+        (0.3, 0.3)
     """
     return mean_preserved_gain_interval([runs], confidence, seed, resamples)
 
@@ -88,6 +92,10 @@ def rate_interval(successes: int, trials: int, confidence: float = 0.95) -> tupl
 
     Raises:
         ValueError: unless 0 <= successes <= trials and 0 < confidence < 1.
+
+    Example:
+        >>> [round(end, 3) for end in rate_interval(0, 5)]
+        [0.0, 0.522]
     """
     if not 0 <= successes <= trials:
         raise ValueError(f"successes must lie in 0..trials, got {successes} of {trials}")

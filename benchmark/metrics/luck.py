@@ -1,8 +1,8 @@
 """When strictness is luck: how often models that truly changed nothing would be strictly preserved.
 
 A model that flips predictions without a true change wins as many as it loses on average, but rarely in every class.
-The *luck rate* is the strict preservation rate of such a model. It stands beside every strict rate: what exceeds it was
-earned, what falls short of it was lost.
+The *luck rate* is the strict preservation rate of such a model. It stands beside every strict rate: any excess over it
+was earned, any shortfall lost.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ def luck_rate(counts: Mapping[str, Counts], protected: Sequence[str]) -> LuckRat
 
     Raises:
         ValueError: if no class is protected, or one was not measured.
+
+    Example:
+        >>> luck_rate({"rain": Counts(100, 80, 80, 79), "snow": Counts(100, 80, 81, 80)}, ["rain", "snow"])
+        LuckRate(rate=0.375, error=0.0)
     """
     return LuckRate(math.prod(_kept_by_luck(entry.lost + entry.won) for entry in scored(counts, protected)), 0.0)
 
@@ -48,7 +52,7 @@ def simulated_luck_rate(
     """``luck_rate`` with the number of flips drawn, too: every image flips, either way, with half the observed share.
 
     Where many predictions flip, it is between the rates of odd and even d of ``luck_rate``; with less than about ten
-    flips a class it is biased, because the observed share is a poor guess of the true one.
+    flips per class it is biased, because the observed share is a poor guess of the true one.
 
     Args:
         counts: of every protected class.
@@ -72,7 +76,12 @@ def simulated_luck_rate(
 
 
 def expected_rate(rates: Sequence[LuckRate]) -> LuckRate:
-    """The strict preservation rate to be expected of several rounds by luck: the mean of theirs; NaN without rounds."""
+    """The strict preservation rate to be expected of several rounds by luck: the mean of theirs; NaN without rounds.
+
+    Example:
+        >>> expected_rate([LuckRate(0.25, 0.0), LuckRate(0.75, 0.0)])
+        LuckRate(rate=0.5, error=0.0)
+    """
     if not rates:
         return LuckRate(math.nan, math.nan)
     mean = math.fsum(one.rate for one in rates) / len(rates)
@@ -92,6 +101,12 @@ def strict_probability(images: int, flips: float, gain: float = 0.0) -> float:
 
     Raises:
         ValueError: if ``images`` is negative, ``flips`` no share or ``gain`` more than flips can make.
+
+    Example:
+        >>> round(strict_probability(images=800, flips=0.06), 2)
+        0.53
+        >>> round(strict_probability(images=800, flips=0.06, gain=0.01), 2)
+        0.89
     """
     if images < 0 or not 0 <= flips <= 1 or abs(gain) > flips:
         raise ValueError(
@@ -108,6 +123,6 @@ def strict_probability(images: int, flips: float, gain: float = 0.0) -> float:
 
 @cache
 def _kept_by_luck(flips: int) -> float:
-    """P(Binomial(flips, 1/2) <= flips / 2), by symmetry: half of what is not a tie, and ties."""
+    """P(Binomial(flips, 1/2) <= flips / 2), by symmetry: half the probability of no tie, plus that of a tie."""
     tie = 0.0 if flips % 2 else math.comb(flips, flips // 2) / 2**flips
     return (1 + tie) / 2

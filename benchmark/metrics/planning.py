@@ -20,11 +20,11 @@ HALF_WIDTHS = (0.2, 0.1)
 class Plan(NamedTuple):
     """What a study can show; fractions throughout.
 
-    The first six fields are what was asked for, see ``plan``.
+    The first six fields are the arguments of ``plan``.
 
     Attributes:
         power: probability that the test of one round finds the drop in one class.
-        smallest_drop: what it finds with the wanted power; NaN if not even a loss without any gain is found.
+        smallest_drop: the one it finds with the wanted power; NaN if not even a loss without any gain is found.
         images_needed: test images of a class with which it finds the drop with the wanted power.
         luck_rate: probability that a round without any true change is strictly preserved.
         strict: that of a round in which every protected class truly gained so much: pairs of gain and probability.
@@ -63,7 +63,8 @@ def plan(classes: int, images: int, flips: float, drop: float, alpha: float = 0.
         raise ValueError(f"needs 1 or more classes and images, got {classes} classes and {images} images")
     if not 0 < drop <= flips <= 1:
         raise ValueError(
-            f"needs 0 < drop <= flips <= 1, got drop {drop} and flips {flips}: a class loses no more than what flips"
+            f"needs 0 < drop <= flips <= 1, got drop {drop} and flips {flips}: "
+            "a class loses no more predictions than flip"
         )
     return Plan(
         classes=classes,
@@ -82,7 +83,12 @@ def plan(classes: int, images: int, flips: float, drop: float, alpha: float = 0.
 
 
 def images_needed(flips: float, drop: float, alpha: float = 0.05, power: float = 0.8, classes: int = 1) -> int:
-    """Test images of a class with which a true loss of ``drop`` is found with this power; arguments as in ``plan``."""
+    """Test images of a class with which a true loss of ``drop`` is found with this power; arguments as in ``plan``.
+
+    Example:
+        >>> images_needed(flips=0.06, drop=0.03)
+        446
+    """
     return _first(lambda count: detection_power(count, flips, drop, alpha, classes) >= power)
 
 
@@ -93,6 +99,10 @@ def runs_needed(half_width: float, confidence: float = 0.95) -> int:
 
     Raises:
         ValueError: unless 0 < half_width < 1 and 0 < confidence < 1.
+
+    Example:
+        >>> runs_needed(half_width=0.1)
+        104
     """
     if not 0 < half_width < 1:
         raise ValueError(f"half_width must lie between 0 and 1, got {half_width}")
@@ -105,7 +115,7 @@ def runs_needed(half_width: float, confidence: float = 0.95) -> int:
 
 
 def lines(plan: Plan) -> list[str]:
-    """The plan in plain words, a statement a line; changes of accuracy are percentage points."""
+    """The plan in plain words, one statement per line; changes of accuracy are percentage points."""
     drop, wanted = _points(plan.drop), _percent(plan.wanted_power)
     smallest = "none" if math.isnan(plan.smallest_drop) else _points(round(plan.smallest_drop, 3))
     strict = [f"{_percent(probability)} at +{100 * gain:g}" for gain, probability in plan.strict]
@@ -115,9 +125,9 @@ def lines(plan: Plan) -> list[str]:
         f"flip in a round; at most {_percent(plan.alpha)} of rounds are false alarms.",
         f"Power: a class that truly lost {drop} is found with probability {_percent(plan.power)}.",
         f"Smallest drop that is found with probability {wanted}: {smallest}.",
-        f"Images: to find {drop} with probability {wanted} takes {plan.images_needed} test images a class.",
+        f"Images: to find {drop} with probability {wanted} takes {plan.images_needed} test images per class.",
         f"Luck: a round that truly changed nothing is strictly preserved with probability {_percent(plan.luck_rate)}.",
-        f"Strict preservation, by what every protected class truly gained, in points: {', '.join(strict)}.",
+        f"Strict preservation, by the true gain of every protected class, in points: {', '.join(strict)}.",
         f"Runs: a strict rate is known to {', '.join(runs)} runs of one round, at the worst (95 % interval).",
     ]
 

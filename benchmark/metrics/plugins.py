@@ -5,7 +5,7 @@ current training experience. Labels and classes are the integers of the Avalanch
 
     evaluator = EvaluationPlugin(StrictPreservation(), DevSafety(), TargetGain(), NegativeFlipRate())
     strategy = Naive(model=model, optimizer=optimizer, evaluator=evaluator)
-    strategy.eval(benchmark.streams["test"])  # what the old model predicts
+    strategy.eval(benchmark.streams["test"])  # the old model's predictions
     for experience in benchmark.streams["train"]:
         strategy.train(experience)  # develops the classes of the experience: they are the target
         values = strategy.eval(benchmark.streams["test"])
@@ -33,14 +33,14 @@ from benchmark.metrics import flips, preservation
 from benchmark.metrics.counts import Counts, count_pairs
 
 Place = tuple[str, int]  # a stream and which of its experiences
-Pass = dict[Place, list[NDArray[np.integer[Any]]]]  # a batch an entry: labels and predictions, (2, B)
+Pass = dict[Place, list[NDArray[np.integer[Any]]]]  # one entry per batch: labels and predictions, (2, B)
 
 
 class _PairedMetric(PluginMetric[float]):
     """Compares every evaluation pass with the state before the current training experience.
 
     Args:
-        classes: the classes to score; None for what ``default_classes`` says.
+        classes: the classes to score; None for those of ``default_classes``.
     """
 
     def __init__(self, classes: Iterable[int] | None = None) -> None:
@@ -55,7 +55,7 @@ class _PairedMetric(PluginMetric[float]):
 
     @abstractmethod
     def default_classes(self, measured: Set[str], trained: Set[str]) -> Set[str]:
-        """What to score where no class was named, of the classes measured in both passes and those now trained."""
+        """The classes to score where none was named, of those measured in both passes and those now trained."""
 
     @abstractmethod
     def score(self, counts: Mapping[str, Counts]) -> float:
@@ -74,7 +74,7 @@ class _PairedMetric(PluginMetric[float]):
         self._value: float | None = None
 
     def before_training_exp(self, strategy: Any) -> None:
-        """What was predicted last is from here on what the old model predicts."""
+        """The last predictions are from here on those of the old model."""
         self._old, self._new = self._new, {}
         self._trained = {str(int(label)) for label in strategy.experience.dataset.targets}
 
@@ -93,7 +93,7 @@ class _PairedMetric(PluginMetric[float]):
         self._new[place] = []
 
     def after_eval_iteration(self, strategy: Any) -> None:
-        """Keep what is predicted for a batch."""
+        """Keep the predictions for a batch."""
         batch = torch.stack([strategy.mb_y, strategy.mb_output.argmax(dim=1)])
         self._new[self._evaluated[-1]].append(batch.cpu().numpy())
 

@@ -31,6 +31,10 @@ def devsafety(counts: Mapping[str, Counts], protected: Sequence[str]) -> float:
 
     Raises:
         ValueError: if no class is protected, or one was not measured.
+
+    Example:
+        >>> devsafety({"rain": Counts(100, 80, 82, 79), "snow": Counts(100, 80, 77, 76)}, ["rain", "snow"])
+        -0.03
     """
     return min(measured.change for measured in scored(counts, protected))
 
@@ -40,6 +44,10 @@ def strictly_preserved(counts: Mapping[str, Counts], protected: Sequence[str]) -
 
     Raises:
         ValueError: if no class is protected, or one was not measured.
+
+    Example:
+        >>> strictly_preserved({"rain": Counts(100, 80, 80, 70)}, ["rain"])
+        True
     """
     return all(measured.new_correct >= measured.old_correct for measured in scored(counts, protected))
 
@@ -49,6 +57,10 @@ def target_gain(counts: Mapping[str, Counts], target: str) -> float:
 
     Raises:
         ValueError: if the target was not measured.
+
+    Example:
+        >>> target_gain({"fog": Counts(100, 20, 55, 20)}, "fog")
+        0.35
     """
     return scored(counts, [target])[0].change
 
@@ -62,6 +74,10 @@ def preserved_gain(rounds: Sequence[tuple[float, bool]]) -> float:
 
     Returns:
         The mean; NaN without rounds.
+
+    Example:
+        >>> preserved_gain([(0.3, True), (0.5, False)])
+        0.15
     """
     if not rounds:
         return math.nan
@@ -69,7 +85,7 @@ def preserved_gain(rounds: Sequence[tuple[float, bool]]) -> float:
 
 
 def merit(devsafety: float, target_accuracy: float) -> tuple[float, float]:
-    """The rule of selection: how good a model is by its validation figures; the greater the better, of equals the first.
+    """The rule of selection: how good a model is by its validation figures; greater is better, ties go to the first.
 
     Args:
         devsafety: smallest change of a protected class, in [-1, 1]; NaN where it was not to be had.
@@ -93,6 +109,10 @@ def front(means: Iterable[tuple[float, float]]) -> set[tuple[float, float]]:
 
     Args:
         means: pairs such as (target gain, DevSafety), the greater the better; none is NaN.
+
+    Example:
+        >>> sorted(front([(0.3, -0.02), (0.2, -0.02), (0.1, 0.0)]))
+        [(0.1, 0.0), (0.3, -0.02)]
     """
     ordered = sorted(set(means), reverse=True)
     best = accumulate((second for _, second in ordered), max, initial=-math.inf)  # of those before, so not less in both

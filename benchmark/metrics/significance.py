@@ -1,4 +1,4 @@
-"""Whether a class truly got worse: tests of paired predictions, and what a test set can see.
+"""Whether a class truly got worse: tests of paired predictions, and the losses that a test set can see.
 
 The second verdict of a round, beside strict preservation: *no significant regression*. The tests are McNemar's, exact
 and one-sided (Psychometrika 12, 1947), with Holm's correction over the protected classes (Scandinavian Journal of
@@ -25,6 +25,10 @@ def mcnemar(counts: Counts) -> float:
     """One-sided exact p-value that a class got worse, in (0, 1]: P(Binomial(flips, 1/2) >= negative flips).
 
     1 without flips, as nothing speaks for a change.
+
+    Example:
+        >>> mcnemar(Counts(n=100, old_correct=80, new_correct=75, both_correct=75))
+        0.03125
     """
     if not counts.lost:
         return 1.0
@@ -57,6 +61,10 @@ def regressions(counts: Mapping[str, Counts], protected: Sequence[str], alpha: f
 
     Raises:
         ValueError: if no class is protected, one was not measured, or unless 0 < alpha < 1.
+
+    Example:
+        >>> regressions({"rain": Counts(100, 80, 72, 72), "snow": Counts(100, 80, 79, 78)}, ["rain", "snow"])
+        ['rain']
     """
     _check_level("alpha", alpha)
     p_values = {name: mcnemar(entry) for name, entry in zip(protected, scored(counts, protected), strict=True)}
@@ -75,6 +83,10 @@ def non_inferiority(counts: Counts, margin: float) -> float:
 
     Raises:
         ValueError: without images, or unless 0 <= margin < 1.
+
+    Example:
+        >>> round(non_inferiority(Counts(n=800, old_correct=640, new_correct=640, both_correct=620), margin=0.02), 4)
+        0.0086
     """
     if not 0 <= margin < 1:
         raise ValueError(f"margin must lie in 0..1, got {margin}")
@@ -98,6 +110,10 @@ def non_inferior(counts: Counts, margin: float, alpha: float = ALPHA) -> bool:
 
     Raises:
         ValueError: without images, or unless 0 <= margin < 1 and 0 < alpha < 1.
+
+    Example:
+        >>> non_inferior(Counts(n=800, old_correct=640, new_correct=640, both_correct=620), margin=0.02)
+        True
     """
     _check_level("alpha", alpha)
     return non_inferiority(counts, margin) <= alpha
@@ -106,8 +122,8 @@ def non_inferior(counts: Counts, margin: float, alpha: float = ALPHA) -> bool:
 def detection_power(images: int, flips: float, drop: float, alpha: float = ALPHA, classes: int = 1) -> float:
     """Probability, in [0, 1], that ``mcnemar`` finds a class that truly lost ``drop``, at level alpha / classes; exact.
 
-    The level is that of Holm's first step, so with more classes it is what a single regression meets; where several
-    classes regress, Holm finds them more often.
+    The level is that of Holm's first step, so with more classes it is the one that a single regression meets; where
+    several classes regress, Holm finds them more often.
 
     Args:
         images: test images of the class.
@@ -118,6 +134,10 @@ def detection_power(images: int, flips: float, drop: float, alpha: float = ALPHA
 
     Raises:
         ValueError: if an argument is out of its range.
+
+    Example:
+        >>> round(detection_power(images=800, flips=0.06, drop=0.02), 2)
+        0.71
     """
     _check_level("alpha", alpha)
     if images < 0 or classes < 1 or not 0 <= drop <= flips <= 1:
@@ -129,7 +149,7 @@ def detection_power(images: int, flips: float, drop: float, alpha: float = ALPHA
         return 0.0
     from scipy.stats import binom
 
-    fewest, most = binom.interval(1 - 1e-12, images, flips)  # of the flips; what is outside is negligible and slow
+    fewest, most = binom.interval(1 - 1e-12, images, flips)  # of the flips; those outside are negligible and slow
     number = np.arange(fewest, most + 1)
     most_accepted = binom.isf(alpha / classes, number, 0.5)
     return float(binom.pmf(number, images, flips) @ binom.sf(most_accepted, number, (1 + drop / flips) / 2))
@@ -150,6 +170,10 @@ def detectable_drop(images: int, flips: float, alpha: float = ALPHA, power: floa
 
     Raises:
         ValueError: if an argument is out of its range.
+
+    Example:
+        >>> round(detectable_drop(images=800, flips=0.06), 3)
+        0.022
     """
     _check_level("power", power)
     if power <= alpha / classes:

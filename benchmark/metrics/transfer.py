@@ -22,6 +22,10 @@ def average_accuracy(matrix: NDArray[np.floating[Any]]) -> float:
 
     Raises:
         ValueError: if ``matrix`` is not square or empty.
+
+    Example:
+        >>> average_accuracy(np.array([[0.9, 0.5], [0.7, 0.8]]))
+        0.75
     """
     return float(_task_matrix(matrix)[-1].mean())
 
@@ -33,6 +37,10 @@ def backward_transfer(matrix: NDArray[np.floating[Any]]) -> float:
 
     Raises:
         ValueError: if ``matrix`` is not square or empty.
+
+    Example:
+        >>> round(backward_transfer(np.array([[0.9, 0.5], [0.7, 0.8]])), 3)
+        -0.2
     """
     matrix = _task_matrix(matrix)
     return _mean((matrix[-1] - matrix.diagonal())[:-1])
@@ -50,6 +58,10 @@ def forward_transfer(matrix: NDArray[np.floating[Any]], baseline: NDArray[np.flo
 
     Raises:
         ValueError: if ``matrix`` is not square or empty, or ``baseline`` does not fit it.
+
+    Example:
+        >>> forward_transfer(np.array([[0.9, 0.5], [0.7, 0.8]]), np.array([0.25, 0.25]))
+        0.25
     """
     matrix, baseline = _task_matrix(matrix), np.asarray(baseline, dtype=float)
     if baseline.shape != matrix.shape[:1]:
@@ -71,6 +83,10 @@ def forgetting(
 
     Raises:
         ValueError: if ``matrix`` is not square or empty, or the convention is none of these.
+
+    Example:
+        >>> round(forgetting(np.array([[0.9, 0.5], [0.7, 0.8]])), 3)
+        0.2
     """
     matrix = _task_matrix(matrix)
     if convention == "chaudhry":

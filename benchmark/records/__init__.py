@@ -1,1 +1,1 @@
-"""What is kept of a run: the schema, the files, where it was made, and the settings that were tuned."""
+"""Records of runs: their schema, files and environment, and the settings that were tuned."""

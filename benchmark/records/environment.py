@@ -1,4 +1,4 @@
-"""What a record says about where it was made."""
+"""The environment of a run, as its record describes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("torch", "torchvision", "avalanche-lib", "open_clip_torch", "numpy",
 
 
 class Platform(Frozen):
-    """What decides the last bits of a run: on equal platforms equal code gives equal outcomes."""
+    """Everything that decides the last bits of a run: on equal platforms equal code gives equal outcomes."""
 
     processor: str  # vendor, family and model, by which libraries choose their kernels
     capability: str  # the vector instructions that torch uses
@@ -45,7 +45,7 @@ def describe(device: str) -> Environment:
 
 
 def this_platform() -> Platform:
-    """What decides the last bits of what this process computes on its CPU."""
+    """Everything that decides the last bits of this process's computations on its CPU."""
     import torch
 
     return Platform(

@@ -31,7 +31,7 @@ COLUMNS = ["round", "split", "index", "label", "old", "new"]
 
 
 def record_path(results: Path, scenario: str, method: str, seed: int, run_id: str) -> Path:
-    """Where a record is kept. Names become safe for any file system; the run id keeps apart what then looks alike."""
+    """Where a record is kept. Names become safe for any file system; the run id keeps look-alikes apart."""
     scenario, method = (re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".")[:80] or "_" for name in (scenario, method))
     return Path(results) / "records" / scenario / f"{method}-seed{seed}-{run_id}.json"
 
@@ -112,7 +112,7 @@ def read_all(results: Path) -> list[Record]:
             record = read(path)
             run_id = record.run_id
             if not path.stem.endswith(f"-{run_id}"):
-                raise ValueError(f"{path}: was changed, what is in it is run {run_id}; delete it and run it again")
+                raise ValueError(f"{path}: was changed, it holds run {run_id}; delete it and run it again")
             found.append((record.scenario.name, record.method.name, record.seed, run_id, str(path), record))
         return [record for *_, record in sorted(found, key=itemgetter(slice(-1)))]
 

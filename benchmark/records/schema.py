@@ -1,4 +1,4 @@
-"""What a record holds: everything measured in one run, and the name of the run."""
+"""The content of a record: everything measured in one run, and the name of the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 
 
 def _plain(value: Any) -> Any:
-    """``value`` as JSON gives it back, so that what is written, read and hashed are the same."""
+    """``value`` as JSON gives it back, so that the values written, read and hashed are the same."""
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -87,13 +87,13 @@ class Checkpoint(_Model):
 
 
 class Constraints(_Model):
-    """What a method's constraints were at some of its steps: a protected class's loss above the old model's.
+    """Values of a method's constraints at some of its steps: a protected class's loss above the old model's.
 
     Averaged as the method does it; positive where violated.
     """
 
     steps: tuple[int, ...]
-    violations: dict[str, tuple[float, ...]]  # class: one value a step
+    violations: dict[str, tuple[float, ...]]  # class: one value per step
 
     @model_validator(mode="after")
     def _even(self) -> Constraints:

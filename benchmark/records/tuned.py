@@ -11,7 +11,7 @@ FILE = Path(__file__).with_name("tuned.json")  # {scenario: {method: {setting: v
 
 
 def tuned(scenario: str, method: str) -> dict[str, Any]:
-    """What was chosen for ``method`` on ``scenario``; nothing where there was no search."""
+    """The settings chosen for ``method`` on ``scenario``; none where there was no search."""
     chosen: dict[str, Any] = _all().get(scenario, {}).get(method, {})
     return dict(chosen)
 

@@ -36,9 +36,9 @@ class Bases:
 
         Args:
             stream: for its prompts, and for the images of its base where it is to be trained.
-            choice: what was asked for.
+            choice: the base that was asked for.
             device: where to train a base that is to be had in no other way.
-            progress: called with what is under way, done and total.
+            progress: called with the task under way, done and total.
 
         Raises:
             ValueError: the choice does not fit the stream or cannot be had.

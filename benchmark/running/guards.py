@@ -1,4 +1,4 @@
-"""What watches a method while it is tried: whose batches it takes, which images it reads, and from which line."""
+"""Guards that watch a method while it is tried: whose batches it takes, which images it reads, and from which line."""
 
 from __future__ import annotations
 

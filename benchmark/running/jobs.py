@@ -56,7 +56,7 @@ class Jobs:
     """The runs of a request: names, folder, settings and device are checked before anything slow is done.
 
     Args:
-        request: what is asked for.
+        request: the runs that are asked for.
         reporter: told how far pictures and bases are.
         bases: those loaded before, by other jobs of the same command.
 
@@ -72,7 +72,7 @@ class Jobs:
         self.request, self.reporter = request, reporter
         chosen = preset(request.preset, request.scenario) if request.preset is not None else None
 
-        # only now what takes seconds to import
+        # only now, as these take seconds to import
         from benchmark.running.bases import Bases, pick_device
         from methods.checkpoints import image_size
 
@@ -97,7 +97,7 @@ class Jobs:
             yield Run(stream, base, info, name, strategy, self.settings[name], self.device, self._old_predictions)
 
     def _settings(self, name: str, chosen: Preset | None) -> Settings:
-        """Defaults, then what was tuned for the scenario or what the preset says, then what was asked for."""
+        """Defaults, then the settings tuned for the scenario or those of the preset, then those asked for."""
         strategy = self.strategies[name]
         values: dict[str, Any] = tuned(self.request.scenario, name) if self.request.tuned else {}
         if chosen is not None:

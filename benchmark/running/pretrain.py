@@ -38,7 +38,7 @@ class Recipe(BaseModel):
     prior: float = Field(0.75, ge=0)  # strength of the logit adjustment for rare classes; 0 learns their frequencies
     seed: int = 0
     augment: bool = False
-    anchor_steps: int = Field(0, ge=0)  # first, with a free vector a class in place of its prompt: cheap where many
+    anchor_steps: int = Field(0, ge=0)  # first, with one free vector per class, not its prompt: cheap where many
     fit_steps: int = Field(300, ge=1)  # then, of the text tower alone, towards those vectors
 
 
@@ -59,7 +59,7 @@ def pretrain(
 
     Args:
         data: images and labels.
-        prompts: one text a class.
+        prompts: one text per class.
         recipe: hyper-parameters.
         device: where to train.
         on_step: called with (step, steps) after each step.
@@ -77,7 +77,7 @@ def pretrain(
 
 
 class _Training:
-    """The phases of a training, and what they share."""
+    """The phases of a training, and the state they share."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What every method promises, as checks that try it on tiny streams."""
+"""The promises of every method, as checks that try it on tiny streams."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Subject:
 
 
 def check_contract(subject: Subject) -> None:
-    """Class, settings, version and docstring are what the rest relies on."""
+    """Class, settings, version and docstring are as the rest needs them."""
     strategy = subject.strategy
     _require(isinstance(strategy, type) and issubclass(strategy, RoundStrategy), "not a subclass of RoundStrategy")
     _require(bool(strategy.__doc__), "the class has no docstring: say what the method is and where it is from")
@@ -119,7 +119,7 @@ def check_determinism(subject: Subject) -> None:
 
 
 def check_budget(subject: Subject) -> None:
-    """As many optimizer steps and images a step as the settings say."""
+    """As many optimizer steps, and images per step, as the settings say."""
     stream, watch, steps = one_round(), Watch(), 0
 
     def count(*args: Any) -> None:
@@ -231,7 +231,7 @@ def _require(condition: bool, otherwise: str) -> None:
         raise Broken(otherwise)
 
 
-# What the checks share
+# Shared by the checks
 
 
 def random_base(stream: DevelopmentStream) -> ClipClassifier:
@@ -261,7 +261,7 @@ def _saved_and_loaded(model: nn.Module) -> nn.Module:
 
 
 def _imported_anew(strategy: type[RoundStrategy]) -> type[RoundStrategy]:
-    """The class as another process would import it, without what its module remembers; itself where that cannot be."""
+    """The class as another process would import it, without its module's state; itself where that cannot be."""
     spec = getattr(sys.modules.get(strategy.__module__), "__spec__", None)
     if spec is None or spec.loader is None:
         return strategy

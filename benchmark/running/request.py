@@ -1,4 +1,4 @@
-"""What is asked for: methods on a scenario over seeds, from a base, with settings that are checked."""
+"""Requests for runs: methods on a scenario over seeds, from a base, with settings that are checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class BaseChoice:
-    """What was asked for with ``--base``, ``--model`` and ``--pretrained``; all None means the stream's own base."""
+    """The base asked for with ``--base``, ``--model`` and ``--pretrained``; all None means the stream's own base."""
 
     file: Path | None = None
     model: str | None = None
@@ -36,7 +36,7 @@ class Request:
     results: Path = Path("runs")
     force: bool = False
     preset: str | None = None
-    tuned: bool = True  # start from what was tuned for the scenario, where there is something
+    tuned: bool = True  # start from the settings tuned for the scenario, where there are some
     base: BaseChoice = field(default_factory=BaseChoice)
 
     @property

@@ -50,13 +50,13 @@ def develop_round(
     device: str = "cpu",
     plugins: Sequence[Any] = (),
 ) -> RoundStrategy:
-    """Train one round: whoever develops a model, to score, time or try a method, does it by this.
+    """Train one round: all code that develops a model, to score, time or try a method, calls this function.
 
     Args:
         strategy: the method's class.
         model: the one before the round; it changes.
         base: the one before the stream.
-        stream: what is learned and kept.
+        stream: the one that the round is of.
         number: of the round, from 0.
         settings: of the method.
         access: what the method may use, see ``methods.access``; nothing else is given to it.
@@ -159,7 +159,7 @@ class Run:
         """Train one round from ``model``, which changes, and select on validation; no test image is looked at.
 
         Returns:
-            The strategy, with the selected model, and what selection saw.
+            The strategy, with the selected model, and the selection with its scores.
 
         Raises:
             Diverged: the loss or the logits were not finite.
@@ -185,7 +185,7 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps a round."""
+        """Optimizer steps per round."""
         return self.settings.steps
 
     def _score(
@@ -264,7 +264,7 @@ class Run:
 
 
 def _constraints(violations: list[Tensor], classes: list[str]) -> Constraints | None:
-    """Violations (K,) a step, at ``TRACED`` evenly spaced steps at most, the last one among them."""
+    """Violations (K,) per step, at ``TRACED`` evenly spaced steps at most, the last one among them."""
     if not violations:
         return None
     count = min(TRACED, len(violations))

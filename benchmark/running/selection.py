@@ -26,7 +26,7 @@ class Selection(SupervisedPlugin):
 
     A strategy that proposes models after the round has those scored in place of the points along its training.
 
-    Best is what ``preservation.merit`` says; of equals the earliest.
+    Best is the greatest ``preservation.merit``; ties go to the earliest.
 
     Args:
         images: validation images of the round.
@@ -68,7 +68,7 @@ class Selection(SupervisedPlugin):
         self.on_step(self._step)
 
     def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
-        """Score what the strategy proposes, if it does, and go back to the best."""
+        """Score the models that the strategy proposes, if any, and go back to the best."""
         if strategy.proposes and self.diverged_at is None:
             strategy.propose(lambda name: self._score(strategy, name))
             if not self._weights:

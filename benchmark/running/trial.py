@@ -1,4 +1,4 @@
-"""Whether an implementation of a method keeps what every method promises, found out on tiny streams in seconds."""
+"""Whether an implementation of a method keeps the promises of every method, found out on tiny streams in seconds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def run_trial(strategy: type[RoundStrategy], name: str, report: Callable[[str], 
     Args:
         strategy: the class.
         name: as in a record.
-        report: is given one line a check and a summary, as they come.
+        report: is given one line per check and a summary, as they come.
     """
     start, subject, failed = time.perf_counter(), Subject(strategy, name), 0
     checks = CHECKS
     if reason := _reason(check_contract, subject):
-        failed, checks = 1, {}  # what the other checks rely on is not there
+        failed, checks = 1, {}  # the other checks rely on the contract
     report(_line("contract", reason))
     for title, check in checks.items():
         if check in OF_TRAINING and not strategy.trains:

@@ -2,7 +2,7 @@
 
 A trial develops the stream on each tuning seed; those seeds are never reported, and no test image is looked at. Of all
 trials the one is chosen that gains most on the target among those that are safe within the noise of validation; if none
-is, the safest. What was tried is kept in ``<results>/tuning/<scenario>/<method>.json``, trial by trial, so that an
+is, the safest. The trials are kept in ``<results>/tuning/<scenario>/<method>.json``, one by one, so that an
 interrupted search goes on where it was.
 """
 
@@ -54,7 +54,7 @@ class Outcome(Frozen):
 
 
 class Trial(Frozen):
-    """Settings that differ from the defaults, and what came of them; no outcomes if a run diverged."""
+    """Settings that differ from the defaults, and their outcomes; none if a run diverged."""
 
     settings: PlainDict
     outcomes: tuple[Outcome, ...]
@@ -85,12 +85,12 @@ class Tuning(Frozen):
 
     @property
     def chosen(self) -> Trial:
-        """The best trial; of equals the first, so the defaults before others."""
+        """The best trial; ties go to the first, so to the defaults before others."""
         return max(self.trials, key=lambda trial: rank(trial, self.margin))
 
 
 def tune(request: Request, budget: int, quiet: bool = False) -> None:
-    """Search for the settings of methods on a scenario; print what was tried and what is best.
+    """Search for the settings of methods on a scenario; print the trials and which is best.
 
     Raises:
         ValueError: a name, option, folder or checkpoint is not usable, or a method has nothing to tune.
@@ -222,7 +222,7 @@ def _outcomes(runs: Sequence[Run], settings: Settings) -> tuple[Outcome, ...]:
 
 
 def collect(results: Path) -> dict[str, dict[str, PlainDict]]:
-    """What every search under ``results`` chose: {scenario: {method: {setting: value}}}, sorted."""
+    """The settings that every search under ``results`` chose: {scenario: {method: {setting: value}}}, sorted."""
     chosen: dict[str, dict[str, PlainDict]] = {}
     for path in sorted((Path(results) / "tuning").glob("*/*.json")):
         tuning = read(path)
@@ -243,7 +243,7 @@ def tuned_bytes(results: Path) -> bytes:
 
 
 def adopt(results: Path) -> None:
-    """Make what the searches under ``results`` chose the settings that ``run`` starts from."""
+    """Let ``run`` start from the settings that the searches under ``results`` chose."""
     replace_file(tuned.FILE, tuned_bytes(results))
     print(f"settings: {tuned.FILE}")
 

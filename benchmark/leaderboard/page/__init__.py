@@ -40,7 +40,7 @@ def write(records: Sequence[Record], results: Path, frame: pd.DataFrame | None =
     Args:
         records: all that ``results`` holds.
         results: the folder of records, plots and tables.
-        frame: what ``aggregation.table`` makes of the records, where it is at hand.
+        frame: the one that ``aggregation.table`` makes of the records, where it is at hand.
     """
     path = Path(results) / "index.html"
     replace_file(path, page(records, results, table(records) if frame is None else frame).encode())
@@ -85,7 +85,7 @@ def _json(data: dict[str, Any]) -> str:
 
 
 def _stream(name: str, records: Sequence[Record], results: Path) -> dict[str, Any]:
-    """What the page shows of a stream below its table."""
+    """The page's data on a stream, shown below its table."""
     first = next((record for record in records if not outdated(record)), records[0])
     shown = name in {path.stem for path in SHEETS.glob("*.webp")} and not outdated(first)
     return {

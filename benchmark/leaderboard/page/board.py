@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def board_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the template needs of every row of the frame that ``aggregation.table`` returns, in its order."""
+    """The template's data on every row of the frame that ``aggregation.table`` returns, in its order."""
     shown = columns(PAGE)
     return [
         {

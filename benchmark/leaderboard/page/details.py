@@ -1,4 +1,4 @@
-"""What the page's script needs to show a method or a run."""
+"""The data from which the page's script shows a method or a run."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ function sortBy(heading) {
   rows.sort((one, two) => {
     const [a, b] = [value(one), value(two)];
     if (!numbers) return sign * a.localeCompare(b);
-    if (a === "" || b === "") return (a === "") - (b === ""); // what has no value comes last either way
+    if (a === "" || b === "") return (a === "") - (b === ""); // rows without a value come last either way
     return sign * (Number(a) - Number(b));
   });
   body.append(...rows);

@@ -18,7 +18,7 @@ BASES = Path(str(files("scenarios") / "bases"))
 def command(record: Record) -> str:
     """A command line that makes a record's run again, with every setting and option that decided it.
 
-    What a record does not know stands in capitals: DATA for the data set on your disk, FILE.safetensors for a base
+    Values unknown to a record stand in capitals: DATA for the data set on your disk, FILE.safetensors for a base
     model of your own.
     """
     name, options = record.scenario.name, dict(record.scenario.options)

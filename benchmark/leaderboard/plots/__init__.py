@@ -12,7 +12,7 @@ from benchmark.output.files import replace_file
 from benchmark.records.files import record_path
 from benchmark.records.schema import Record
 
-KINDS = {  # what a file's name ends in, and who draws it
+KINDS = {  # the ending of a file's name, and the function that draws it
     "": gains.draw,
     "-rates": rates.draw,
     "-classes": classes.draw,

@@ -1,4 +1,4 @@
-"""What methods did to every class."""
+"""The changes that methods made to every class."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
     )
     return Picture(
         figure,
-        f"{scenario}: change of accuracy a class{which}",
+        f"{scenario}: change of accuracy per class{which}",
         f"Heat map, a row for each method. Mean change of accuracy over rounds, in points: {told}.",
     )
 

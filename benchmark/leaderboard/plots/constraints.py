@@ -1,4 +1,4 @@
-"""What became of a method's constraints while it trained."""
+"""The values of a method's constraints while it trained."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from benchmark.leaderboard.plots.groups import Groups, leading
 from benchmark.records.schema import Record
 
 MOST_CLASSES = 8  # of more protected classes, the extremes and the median are drawn
-MOST_ROWS = 8  # of panels, a group each
+MOST_ROWS = 8  # of panels, one per group
 DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
 STEP, EXCESS = "step", "loss above the old model's"
 
 
 def draw(scenario: str, groups: Groups) -> Picture | None:
-    """Constraint values over steps, a panel a group and round, a line a class at the mean of the runs.
+    """Constraint values over steps, one panel per group and round, one line per class at the mean of the runs.
 
     Above the zero line a constraint is violated. None where no run has kept its constraints.
     """

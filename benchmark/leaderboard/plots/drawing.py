@@ -32,7 +32,7 @@ NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  
 
 
 class Picture(NamedTuple):
-    """A plot, and what it shows in words."""
+    """A plot, and its description in words."""
 
     figure: Figure
     title: str

@@ -1,4 +1,4 @@
-"""What methods gained against what they lost, one dot a round."""
+"""Gains of methods against their losses, one dot per round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs of a stream by what was run, each group with a name to show."""
+"""The runs of a stream by entry, each group with a name to show."""
 
 from __future__ import annotations
 

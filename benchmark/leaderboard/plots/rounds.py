@@ -9,7 +9,7 @@ from benchmark.output.tables import points
 
 
 def draw(scenario: str, groups: Groups) -> Picture | None:
-    """Target gain and DevSafety by round, a line a group at the mean of its runs; None for streams of one round."""
+    """Target gain and DevSafety by round, one line per group at the mean of its runs; None for streams of one round."""
     import matplotlib.pyplot as plt
     import numpy as np
     import seaborn as sns

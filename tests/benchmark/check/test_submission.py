@@ -247,7 +247,7 @@ def test_a_name_must_be_that_of_the_run(submit, honest):
     honest.rename(changed)
     honest.with_suffix(".csv.gz").rename(changed.with_suffix(".csv.gz"))
     code, lines = submit(changed)
-    assert code == 1 and f"what is in it is the run {honest.name}: it was changed or renamed" in lines[0]
+    assert code == 1 and f"it holds the run {honest.name}: it was changed or renamed" in lines[0]
 
 
 def test_a_run_is_kept_once(submit, honest, tmp_path):

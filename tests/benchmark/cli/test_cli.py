@@ -124,7 +124,7 @@ def test_a_plan_says_what_a_study_can_show(command):
     code, out, _ = command("plan", "--classes", "5", "--images", "800", "--flips", "0.06", "--drop", "0.01")
     assert code == 0 and "4.14 %" in out and "9.47 %" in out
     code, _, err = command("plan", "--classes", "5", "--images", "800", "--flips", "0.06", "--drop", "0.1")
-    assert code == 2 and "no more than what flips" in err
+    assert code == 2 and "no more predictions than flip" in err
 
 
 def test_lists(command):

@@ -1,0 +1,77 @@
+"""Where a base comes from, and that a command loads it once."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmark.output.progress import Reporter
+from benchmark.running import bases
+from benchmark.running.bases import Bases
+from benchmark.running.jobs import Jobs
+from benchmark.running.request import BaseChoice, Request
+from methods import checkpoints
+from methods.checkpoints import checkpoint_bytes, image_size
+from tests.conftest import make_toy_stream
+
+
+@pytest.fixture
+def file(tmp_path, toy_base):
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(checkpoint_bytes(toy_base, "mds-tiny"))
+    return path
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """The files that were loaded, in order."""
+    seen, load = [], bases.load_checkpoint
+
+    def noting(path, *arguments):
+        seen.append(path)
+        return load(path, *arguments)
+
+    monkeypatch.setattr(bases, "load_checkpoint", noting)
+    return seen
+
+
+def test_a_command_loads_a_base_once_for_all_seeds_and_methods(file, loaded, tmp_path):
+    request = Request("frozen,mds", "driving-foggy", (0, 1, 2), base=BaseChoice(file), results=tmp_path)
+    small = {"target_images": 1, "protected_per_class": 1, "val_per_class": 1, "test_per_class": 1}
+    jobs = Jobs(Request(**vars(request) | {"options": small}), Reporter(quiet=True))
+    runs = [run for seed in request.seeds for run in jobs.of_seed(seed)]
+    assert len(runs) == 6 and len({id(run.base) for run in runs}) == 1 and loaded == [file]
+    more = Jobs(Request(**vars(request) | {"options": small, "method": "rm"}), Reporter(quiet=True), jobs.bases)
+    assert [run.base for run in more.of_seed(7)] == [runs[0].base] and loaded == [file]
+
+
+def test_another_choice_or_other_prompts_are_another_base(file, loaded, tmp_path):
+    found, stream = Bases(), make_toy_stream(0)
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(file.read_bytes())
+    for path in (file, other, file):
+        found.load(stream, BaseChoice(path), "cpu", lambda *_: None)
+    assert loaded == [file, other]
+
+
+def test_a_base_for_images_of_another_size_is_refused_with_the_remedy(file, toy_stream, monkeypatch):
+    monkeypatch.setattr(toy_stream.data[0].test, "images", toy_stream.data[0].test.images[..., :32, :32])
+    with pytest.raises(ValueError, match="takes 64 px images, the stream has 32 px: add --option image_size=64"):
+        Bases().load(toy_stream, BaseChoice(file), "cpu", lambda *_: None)
+
+
+def test_the_size_of_its_images_is_read_without_its_tensors(file, monkeypatch):
+    real = checkpoints.safe_open
+
+    class WithoutTensors:
+        def __init__(self, *arguments, **named):
+            self.file = real(*arguments, **named)
+
+        def __enter__(self):
+            opened = self.file.__enter__()
+            return type("Opened", (), {"metadata": lambda self: opened.metadata()})()
+
+        def __exit__(self, *error):
+            return self.file.__exit__(*error)
+
+    monkeypatch.setattr(checkpoints, "safe_open", WithoutTensors)
+    assert image_size(path=file) == 64
