@@ -61,9 +61,9 @@ class Cell(Frozen):
     """
 
     scenario: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     method: str
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     base: str | None = None
     seeds: tuple[NonNegativeInt, ...] = Field(min_length=2)
     time: float | None = Field(None, gt=0)

@@ -35,7 +35,7 @@ def fraction(t: Tensor) -> Tensor:
 
 
 def root(squares: Tensor) -> Tensor:
-    """Square roots, in place and correctly rounded: torch's own may be MKL's, whose last bit depends on the processor."""
+    """Square roots, in place, correctly rounded: torch's may be MKL's, whose last bit depends on the processor."""
     if squares.device.type == "cpu":
         np.sqrt(squares.numpy(), out=squares.numpy())
         return squares
