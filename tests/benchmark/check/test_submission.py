@@ -209,7 +209,10 @@ def wrong_otherwise(table: pd.DataFrame, number: int = 0, places: int = 1) -> pd
 
 TAMPERINGS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     "another base": (lambda table: wrong_otherwise(table), "1 of 6600 predictions of the base are not those of"),
-    "no such class": (lambda table: table.replace({"new": {"snowy": "hail"}}), "no class of the stream: hail"),
+    "no such class": (
+        lambda table: table.replace({"new": {"snowy": "hail"}}),
+        "classes that the stream does not have: hail",
+    ),
     "an image twice": (lambda table: table.assign(index=table["index"].replace(1, 0)), "indices are not 0, 1, 2"),
     "an image left out": (lambda table: table[1:], "the record has Counts"),
     "other images": (lambda table: table.iloc[[1, 0, *range(2, len(table))]].assign(index=table["index"]), ""),
