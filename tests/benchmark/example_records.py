@@ -19,7 +19,7 @@ COMMITTED = ROOT / "results"
 
 
 def a_round(target: int, clear: int, cloudy: int) -> dict[str, Any]:
-    """A round over 100 images a class, of which 50 were right before; so many more are right now."""
+    """A round over 100 images per class, of which 50 were right before; so many more are right now."""
     changes = zip(CLASSES, (target, clear, cloudy), strict=True)
     test = {
         name: {"n": 100, "old_correct": 50, "new_correct": 50 + change, "both_correct": 50 + min(change, 0)}

@@ -27,7 +27,7 @@ def some_images(labels: list[int], seed: int) -> LabelledImages:
 
 
 def round_data(target: int, seed: int) -> RoundData:
-    """Eight images a class in training, four in val and test."""
+    """Eight images per class in training, four in val and test."""
     others = [label for label in range(len(CLASSES)) if label != target]
     return RoundData(
         train=some_images([target] * 8, seed),

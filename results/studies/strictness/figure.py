@@ -17,7 +17,7 @@ from benchmark.metrics.luck import strict_probability
 from benchmark.output.files import replace_file
 
 FILE = Path(__file__).with_name("strictness.svg")
-IMAGES = 800  # test images a class, as in driving-foggy
+IMAGES = 800  # test images per class, as in driving-foggy
 FLIPS = 0.06  # share of predictions that change in a round
 CLASSES = (1, 5, 19, 364)
 

@@ -234,7 +234,7 @@ def test_a_network_that_learns_several_classes_at_a_time() -> None:
         assert [metric.result() for metric in metrics] == [
             float(min(kept) >= 0),
             pytest.approx(min(kept)),
-            pytest.approx(sum(target) / len(target)),  # equally many images a class
+            pytest.approx(sum(target) / len(target)),  # equally many images per class
             pytest.approx((old & ~new).float().mean().item()),
         ]
         scored += min(kept) < 0
