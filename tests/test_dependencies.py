@@ -41,7 +41,12 @@ def used(*folders: str) -> set[str]:
     tops -= {*sys.stdlib_module_names, *OURS, "tests", "results"}
     unknown = tops - providers.keys()
     assert unknown <= {"my_method", "test_my_method"}, f"not installed: {unknown}"
-    return {normalised(providers[top][0]) for top in tops & providers.keys()}
+    return {provider(providers[top]) for top in tops & providers.keys()}
+
+
+def provider(packages: list[str]) -> str:
+    """The one of several packages with a module of one name that is no mere types."""
+    return min(map(normalised, packages), key=lambda name: (name.endswith("stubs"), name))
 
 
 def test_every_dependency_is_imported_and_every_import_is_a_dependency():

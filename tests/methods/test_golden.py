@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 import methods
 
-CHOSEN = ("joint", "finetune", "ewc", "replay", "gem", "mds", "rcat", "uwm", "finetune+ties")
+CHOSEN = ("joint", "finetune", "l2-sp", "replay", "gem", "mds", "rcat", "uwm", "finetune+ties")
 STEPS = 20
 FILE = Path(__file__).parent / "golden_losses.json"  # platform -> method -> losses of steps, loss afterwards
 
