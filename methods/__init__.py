@@ -6,18 +6,20 @@ Importing this package is cheap; ``load`` imports torch and Avalanche.
 from __future__ import annotations
 
 import csv
-import hashlib
-import sys
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from methods.avalanche_home import write_nothing_at_home
+from methods.own_files import load_file, plain_path
 
 if TYPE_CHECKING:
     from methods.strategy import RoundStrategy
 
-__all__ = ["ACCESS", "METHODS", "Method", "access", "is_method", "load", "plugins"]
+__all__ = ["ACCESS", "METHODS", "Method", "access", "is_method", "load", "one_name", "plugins"]
+
+write_nothing_at_home()  # here, as everything that imports Avalanche for a method comes by
 
 GROUP = "mds_bench.methods"  # entry points by which other packages add methods
 WEIGHT_SPACE = "weight space"  # the family of plugins, named after the method that trains: finetune+ties
@@ -75,6 +77,18 @@ def is_method(name: str) -> bool:
     return (trainer in METHODS or _is_file(trainer)) and (not plugin or plugin in METHODS)
 
 
+def one_name(name: str) -> str:
+    """``name`` as records have it: a file is the same method under any path that leads to it.
+
+    Paths are as seen from the working directory: ``./m.py:C`` and ``/here/m.py:C`` are ``m.py:C``.
+    """
+    trainer, plugin = _parts(name)
+    if _is_file(trainer):
+        file, _, class_name = trainer.rpartition(":")
+        trainer = f"{plain_path(file)}:{class_name}"
+    return f"{trainer}+{plugin}" if plugin else trainer
+
+
 def load(name: str) -> type[RoundStrategy]:
     """The strategy class of a method.
 
@@ -113,19 +127,16 @@ def _is_file(name: str) -> bool:
 
 
 def _from_file(name: str) -> type[RoundStrategy]:
-    """The class of ``path/to/file.py:Class``, marked with a hash of the file: other code is another method."""
+    """The class of ``path/to/file.py:Class``, marked with a hash of its code: other code is another method."""
     file, _, class_name = name.rpartition(":")
-    path = Path(file)
+    path = Path(file).expanduser()
     if not path.is_file():
         raise ValueError(f"--method {name}: no such file: {path}")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    spec = spec_from_file_location(f"mds_bench_{path.stem}_{digest}", path)
-    assert spec is not None and spec.loader is not None  # it is a .py file
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses, pydantic and pickle look modules up by name
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        module, digest = load_file(path)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # of other people's code, SystemExit too
         raise ValueError(f"--method {name}: {path} cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(module, class_name):
         raise ValueError(f"--method {name}: {path} has no class {class_name!r}")

@@ -10,43 +10,61 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from methods.clip import ClipClassifier
+from methods.conversion import how_to_convert
+from methods.pretrained import (
+    OPENAI,
+    Normalisation,
+    Training,
+    default_normalisation,
+    known_model,
+    training_like,
+    training_of,
+)
 from methods.tokenizer import VOCAB_SIZE, ByteTokenizer
+from methods.unavailable import check_usable, why_not
 
 TINY = "mds-tiny"  # the embedded default: a 16-token ViT and a byte-level text tower, 1.2 M parameters
 METADATA = "mds-bench"  # key of the description in a file's metadata
+WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before the names of weights
 
 open_clip.add_model_config(Path(__file__).parent / "model_configs")
 
 
-def create_classifier(prompts: Sequence[str], model: str = TINY, pretrained: str | None = None) -> ClipClassifier:
+def create_classifier(
+    prompts: Sequence[str], model: str = TINY, pretrained: str | None = None, normalisation: Normalisation | None = None
+) -> ClipClassifier:
     """A classifier on an open_clip architecture, with pretrained weights where a tag is given.
 
     Args:
         prompts: one text per class.
-        model: open_clip model name, or ``mds-tiny``.
+        model: open_clip model name, or ``mds-tiny``. With a tag whose weights were trained with QuickGELU, the
+            architecture becomes the one that has it, such as ``ViT-B-16-quickgelu``.
         pretrained: open_clip tag such as ``laion400m_e31``; None leaves random weights from torch's global generator.
+        normalisation: of the images; by default the tag's, else OpenAI's.
 
     Raises:
-        ValueError: unknown model or tag, or weights that cannot be had.
+        ValueError: unknown model or tag, a package that is missing, or weights that cannot be had.
     """
-    if model not in open_clip.list_models():
-        raise ValueError(f"unknown --model {model!r}: see open_clip.list_models(), for example ViT-B-16")
-    if pretrained is not None and pretrained not in open_clip.list_pretrained_tags_by_model(model):
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-        raise ValueError(f"unknown --pretrained {pretrained!r} for {model}: known are {tags}")
+    known_model(model)
+    if pretrained is not None:
+        model, tagged = training_of(model, pretrained)
+        normalisation = normalisation or tagged
+    check_usable(model, open_clip.get_model_config(model))
     try:
         clip = _quietly(open_clip.create_model, model, pretrained=pretrained)
     except Exception as error:  # whatever hub, cache or network raised
-        raise ValueError(
-            f"cannot get the weights {model}/{pretrained} ({type(error).__name__}): run once with a connection so that "
-            "they are cached, set HF_HOME to a folder that has them, or give a local file with --base FILE.safetensors"
-        ) from error
-    classifier = ClipClassifier(clip, prompts, tokenizer_for(model, clip))
+        raise why_not(f"the weights {model}/{pretrained}" if pretrained else f"the model {model}", error) from error
+    try:
+        tokenizer = _quietly(tokenizer_for, model, clip)
+    except Exception as error:
+        raise why_not(f"the tokenizer of {model}", error) from error
+    classifier = ClipClassifier(clip, prompts, tokenizer, normalisation=normalisation)
     classifier.architecture = model
     return classifier
 
@@ -58,9 +76,7 @@ def image_size(model: str | None = None, path: Path | None = None) -> int:
         ValueError: unknown architecture, or not a checkpoint.
     """
     name = (_description(path).get("model") if path is not None else None) or model or TINY
-    config = open_clip.get_model_config(name)
-    if config is None:
-        raise ValueError(f"unknown --model {name!r}: see open_clip.list_models(), for example ViT-B-16")
+    config = open_clip.get_model_config(known_model(name))
     return int(config["vision_cfg"].get("image_size", 224))
 
 
@@ -73,30 +89,39 @@ def tokenizer_for(model: str, clip: Any) -> Any:
 
 
 def checkpoint_bytes(model: ClipClassifier, name: str) -> bytes:
-    """The classifier as a safetensors file: open_clip's own keys, heads and offsets beside them, and metadata."""
+    """The classifier as a safetensors file: open_clip's own keys, heads and offsets beside them, and metadata.
+
+    The metadata name the normalisation where it is not the one that everybody would take for granted.
+    """
     state = {key.removeprefix("clip."): value.cpu().contiguous() for key, value in model.state_dict().items()}
-    description = json.dumps({"model": name, "prompts": model.prompts}, ensure_ascii=False)
-    return save(state, {METADATA: description})  # one key: safetensors writes several in random order
+    description: dict[str, Any] = {"model": name, "prompts": model.prompts}
+    if not (_same(model.normalisation, OPENAI) and _same(model.normalisation, default_normalisation(name))):
+        description |= model.normalisation._asdict()
+    text = json.dumps(description, ensure_ascii=False)
+    return save(state, {METADATA: text})  # one key: safetensors writes several in random order
 
 
-def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None) -> ClipClassifier:
+def load_checkpoint(
+    path: Path, prompts: Sequence[str], model: str | None = None, like: str | None = None
+) -> ClipClassifier:
     """Read a classifier from a safetensors file.
 
     Args:
         path: a file of ``checkpoint_bytes``, or open_clip weights for ``model``.
         prompts: one text per class. Heads and offsets in the file are kept only if made for the same prompts.
         model: architecture of a file that does not name one.
+        like: of a file that does not describe itself, the tag of ``model`` whose activation and normalisation its
+            weights were trained with, or ``scratch``; see ``training_like``.
 
     Raises:
-        ValueError: no such file, not safetensors, or weights of another architecture.
+        ValueError: no such file, not safetensors, weights of another architecture or trained in a way that has to be
+            named.
     """
     description = _description(path)
     with _opened(path) as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    name = description.get("model") or model or TINY
-    if model is not None and model != name:
-        raise ValueError(f"{path}: holds a {name}, not a {model}: drop --model or choose another --base")
-    classifier = create_classifier(prompts, name)
+        state = _without_wrappers({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    name, normalisation = _training(path, description, model, like)
+    classifier = create_classifier(prompts, name, normalisation=normalisation)
     per_class = {key: state.pop(key) for key in ClipClassifier.PER_CLASS if key in state}
     if description.get("prompts") == list(prompts):
         for key, value in per_class.items():
@@ -109,6 +134,46 @@ def load_checkpoint(path: Path, prompts: Sequence[str], model: str | None = None
         )
     classifier.clip.load_state_dict(state)
     return classifier
+
+
+def _training(path: Path, description: dict[str, Any], model: str | None, like: str | None) -> Training:
+    """What the weights of a file were trained with: as it describes itself, else as the user does."""
+    named = description.get("model")
+    if named is None:
+        try:
+            return training_like(known_model(model or TINY), like)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    if model is not None and model != named:
+        raise ValueError(f"{path}: holds a {named}, not a {model}: drop --model or choose another --base")
+    found = Training(named, default_normalisation(named))
+    if "mean" in description:
+        found = Training(named, Normalisation(tuple(description["mean"]), tuple(description["std"])))
+    if like is not None:
+        asked = training_like(known_model(named), like)
+        if asked.architecture != named or not _same(asked.normalisation, found.normalisation):
+            raise ValueError(
+                f"{path}: says that it is a {named} for images of mean {_short(found.normalisation.mean)} and standard "
+                f"deviation {_short(found.normalisation.std)}, unlike {like}: drop --like"
+            )
+    return found
+
+
+def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the model's own names: training in parallel or compiled puts a prefix before each."""
+    for prefix in WRAPPERS * 2:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _same(one: Normalisation, other: Normalisation) -> bool:
+    """Whether they are equal in float32."""
+    return bool(torch.equal(torch.tensor(one), torch.tensor(other)))
+
+
+def _short(values: Sequence[float]) -> str:
+    return "/".join(f"{value:.3g}" for value in values)
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -126,9 +191,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
-        raise ValueError(
-            f"{path}: not a safetensors file ({error}); convert it with safetensors.torch.save_file"
-        ) from error
+        raise ValueError(how_to_convert(path)) from error
 
 
 def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:

@@ -11,6 +11,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from methods.images import as_float
+from methods.pretrained import OPENAI, Normalisation
 
 TEMPERATURE = 0.05  # the fixed tau of the published study's driving runs; argmax does not depend on it
 
@@ -25,6 +26,7 @@ class ClipClassifier(nn.Module):
         prompts: C texts, one per class.
         tokenizer: texts -> (C, context_length) int64 tokens.
         temperature: logits are cosine similarities divided by it. The model's own ``logit_scale`` is not used.
+        normalisation: of the images; by default what open_clip noted with the weights, else OpenAI's.
     """
 
     PER_CLASS = ("heads_in", "heads_out", "class_offsets")  # parameters that mean nothing for other prompts
@@ -33,16 +35,24 @@ class ClipClassifier(nn.Module):
     mean: Tensor  # (3, 1, 1)
     std: Tensor  # (3, 1, 1)
 
-    def __init__(self, clip: Any, prompts: Sequence[str], tokenizer: Any, temperature: float = TEMPERATURE) -> None:
+    def __init__(
+        self,
+        clip: Any,
+        prompts: Sequence[str],
+        tokenizer: Any,
+        temperature: float = TEMPERATURE,
+        normalisation: Normalisation | None = None,
+    ) -> None:
         super().__init__()
         self.clip: Any = clip
         self.prompts = tuple(prompts)
         self.temperature = temperature
         self._tower = [_text_tower(clip)]  # in a list: the tower is registered once, under clip
         self.register_buffer("tokens", self._cut(tokenizer(list(prompts))), persistent=False)
-        for name in ("mean", "std"):
-            values = torch.tensor(getattr(clip.visual, f"image_{name}", None) or _OPENAI[name])
-            self.register_buffer(name, values.view(3, 1, 1), persistent=False)
+        for name, default in OPENAI._asdict().items():
+            noted = getattr(clip.visual, f"image_{name}", None) or default
+            values = noted if normalisation is None else getattr(normalisation, name)
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
         self.heads_in: nn.Parameter | None = None  # (C, W, r)
         self.heads_out: nn.Parameter | None = None  # (C, r, E)
         self.class_offsets: nn.Parameter | None = None  # (C, E)
@@ -52,6 +62,11 @@ class ClipClassifier(nn.Module):
         """Side of the square images the model takes, in px."""
         size = self.clip.visual.image_size
         return int(size[0] if isinstance(size, (tuple, list)) else size)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and standard deviation that images are normalised with, in float32."""
+        return Normalisation(tuple(self.mean.flatten().tolist()), tuple(self.std.flatten().tolist()))
 
     def add_heads(self, rank: int, generator: torch.Generator) -> list[nn.Parameter]:
         """Give every class a low-rank head on the text projection, W_k = W + A_k B_k (arXiv 2410.03955, section 4).
@@ -64,7 +79,7 @@ class ClipClassifier(nn.Module):
         """
         if self.heads_in is not None and self.heads_out is not None:
             return [self.heads_in, self.heads_out]
-        classes, (width, embed), device = len(self.prompts), self._tower[0].text_projection.shape, self.tokens.device
+        classes, (width, embed), device = len(self.prompts), self._projection_shape, self.tokens.device
         head_in = torch.randn(classes, width, rank, generator=generator) * width**-0.5
         self.heads_in = nn.Parameter(head_in.to(device))
         self.heads_out = nn.Parameter(torch.zeros(classes, rank, embed, device=device))
@@ -76,7 +91,7 @@ class ClipClassifier(nn.Module):
         The function is exactly what it was. Offsets that exist already are kept; they are returned either way.
         """
         if self.class_offsets is None:
-            size = (len(self.prompts), self._tower[0].text_projection.shape[1])
+            size = (len(self.prompts), self._projection_shape[1])
             self.class_offsets = nn.Parameter(torch.zeros(size, device=self.tokens.device))
         return self.class_offsets
 
@@ -96,9 +111,9 @@ class ClipClassifier(nn.Module):
             x = tower.token_embedding(self.tokens) + tower.positional_embedding[:length]  # (C, L, W)
             mask = None if tower.attn_mask is None else tower.attn_mask[:length, :length]
             x = tower.ln_final(tower.transformer(x, attn_mask=mask))
-        pool = getattr(tower, "text_pool_type", None) or tower.pool_type
-        x = text_global_pool(x.float(), self.tokens, pool, eos_token_id=getattr(tower, "text_eos_id", None))  # (C, W)
-        features = x @ tower.text_projection
+        x = text_global_pool(x.float(), self.tokens, _pool(tower), eos_token_id=getattr(tower, "text_eos_id", None))
+        projection = tower.text_projection  # of x, (C, W)
+        features = projection(x) if isinstance(projection, nn.Linear) else x @ projection
         if self.heads_in is not None and self.heads_out is not None:
             features = features + (x[:, None] @ self.heads_in @ self.heads_out)[:, 0]  # never the (C, W, E) product
         if self.class_offsets is not None:
@@ -113,9 +128,19 @@ class ClipClassifier(nn.Module):
         """Logits (B, C) in float32."""
         return self.similarity(images) / self.temperature
 
+    @property
+    def _projection_shape(self) -> tuple[int, int]:
+        """W and E."""
+        projection = self._tower[0].text_projection
+        if isinstance(projection, nn.Linear):  # SigLIP
+            return projection.in_features, projection.out_features
+        width, embed = projection.shape
+        return width, embed
+
     def _cut(self, tokens: Tensor) -> Tensor:
         """Drop the columns that only pad. Under a causal mask the pooled end token does not see those after it."""
-        if self._tower[0].attn_mask is None:
+        tower = self._tower[0]
+        if tower.attn_mask is None or _pool(tower) != "argmax":  # there is no such token, or it has not the largest id
             return tokens
         return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1].contiguous()
 
@@ -166,19 +191,21 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 500) -> T
     return torch.cat(parts).float().cpu()
 
 
-_OPENAI = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
-
-
 def _autocast(device: torch.device) -> torch.autocast:
     """bf16 on a GPU, inside the model so that no forward pass of any plugin escapes it."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def _pool(tower: Any) -> str:
+    """How a text tower makes one vector from those of the tokens."""
+    return str(getattr(tower, "text_pool_type", None) or tower.pool_type)
 
 
 def _text_tower(clip: nn.Module) -> Any:
     tower = getattr(clip, "text", clip)
     parts = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
     usable = all(hasattr(tower, part) for part in parts) and getattr(tower, "cls_emb", None) is None
-    if not usable or not isinstance(tower.text_projection, nn.Parameter):
+    if not usable or not isinstance(tower.text_projection, nn.Parameter | nn.Linear):
         raise ValueError(
             "this model's text tower is not open_clip's transformer with a projection: choose another --model"
         )

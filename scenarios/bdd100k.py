@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import ijson
 import numpy as np
 import pandas as pd
 
-from scenarios.cache import cache_folder
-from scenarios.real import Choices, Pool, Source, data_folder, develop, found, grouped, ranks
+from scenarios.bdd100k_files import SOURCE, images_of, labels_of, locate, read_labels
+from scenarios.real import Choices, Pool, data_folder, develop, found, grouped, ranks
 from scenarios.stream import DevelopmentStream, Round
-
-SOURCE = Source("BDD100K", "bdd100k.com (or bair.berkeley.edu): '100K Images' and 'Labels' or 'Detection 2020 Labels'")
-
-# Labels and images of an official split. Where labels of both releases are complete, the first count.
-LABELS = ("labels/det_20/det_{}.json", "labels/bdd100k_labels_images_{}.json")
-IMAGES = "images/100k/{}"
-COLUMNS = ("name", "weather", "scene", "timeofday")
-INDEX_VERSION = 1  # raised whenever the small index kept of a label file would be another one
 
 WEATHERS = ("clear", "overcast", "snowy", "rainy", "partly cloudy", "foggy")
 ROADS = ("highway", "residential area", "city street")  # where the weather shows
@@ -92,8 +78,8 @@ def stream(
     Args:
         name: a key of ``PLANS``.
         seed: decides which frames of the protected classes a method may use, and nothing else.
-        data: folder of BDD100K with ``labels/`` and ``images/100k/``, in it or in ``bdd100k/`` below. Default: the one
-            that the environment variable MDS_BENCH_DATA names.
+        data: folder of BDD100K with ``labels/`` and ``images/100k/``, in it or up to two folders below, as the
+            archives unpack. Default: the one that the environment variable MDS_BENCH_DATA names.
         image_size: side in px, 16 to 1,024; the central square of a frame is seen.
         protected_per_class: labelled frames of each protected class a method may use, or all where there are fewer.
         target_images: new frames of each target. Default: all, as for the next two.
@@ -129,7 +115,7 @@ def pool(name: str, folder: Path, val_share: float = 0.3) -> Pool:
     if not 0 < val_share < 1:
         raise ValueError(f"val_share must be above 0 and below 1, not {val_share}")
     places = found(locate(folder), folder, SOURCE)
-    images = {split: places[IMAGES.format(split)] for split in ("train", "val")}
+    images = {split: places[images_of(split)] for split in ("train", "val")}
     labels, repeated = frames(folder)
     classes, reasons = _classes(labels, PLANS[name].classes)
     table = pd.DataFrame({"label": classes, "official": labels["split"], "rank": ranks(labels["name"])})
@@ -146,20 +132,6 @@ def pool(name: str, folder: Path, val_share: float = 0.3) -> Pool:
     )
 
 
-def locate(folder: Path) -> dict[str, Path | None]:
-    """Labels and image folders of train and val, None where there is nothing."""
-
-    def places(pattern: str) -> dict[str, Path | None]:
-        names = [pattern.format(split) for split in ("train", "val")]
-        return {
-            name: next((root / name for root in (folder, folder / "bdd100k") if (root / name).exists()), None)
-            for name in names
-        }
-
-    labels = max(map(places, LABELS), key=lambda one: len([place for place in one.values() if place]))
-    return labels | places(IMAGES)
-
-
 def frames(folder: Path) -> tuple[pd.DataFrame, int]:
     """All labelled frames: name, split ("train" or "val", the official one), weather, scene, timeofday.
 
@@ -169,9 +141,9 @@ def frames(folder: Path) -> tuple[pd.DataFrame, int]:
     Raises:
         ValueError: labels are missing or cannot be read.
     """
-    labels = {name: place for name, place in locate(folder).items() if name.startswith("labels")}
-    train, val = found(labels, folder, SOURCE).values()
-    table = pd.concat([_index(val).assign(split="val"), _index(train).assign(split="train")])
+    places = locate(folder)
+    train, val = found({name: places[name] for name in map(labels_of, ("train", "val"))}, folder, SOURCE).values()
+    table = pd.concat([read_labels(val).assign(split="val"), read_labels(train).assign(split="train")])
     table["scene"] = table["scene"].replace("residential", "residential area")  # so the older release writes
     once = table.drop_duplicates("name").sort_values("name", ignore_index=True)
     return once, len(table) - len(once)
@@ -199,39 +171,3 @@ def _splits(table: pd.DataFrame, val_share: float) -> np.ndarray:
     val_next = pooled & (position < (size * (POOLED_TRAIN + POOLED_VAL)).round())
     carved = ~pooled & (position < (size * val_share).round())
     return np.select([tested, train_first, val_next, pooled, carved], ["test", "train", "val", "test", "val"], "train")
-
-
-def _index(file: Path) -> pd.DataFrame:
-    """name, weather, scene, timeofday of every frame: a label file may have over 1 GB, so this is kept on disk."""
-    status = file.stat()
-    edition = f"{INDEX_VERSION} {file.resolve()} {status.st_size} {status.st_mtime_ns}"
-    key = hashlib.sha256(edition.encode(errors="surrogateescape")).hexdigest()[:16]
-    kept = cache_folder() / "labels" / f"{file.stem}-{key}.json"
-    with suppress(OSError, ValueError):  # none yet, or cut off: made anew
-        return pd.DataFrame(json.loads(kept.read_text()), columns=COLUMNS, dtype=object)
-    try:
-        with file.open("rb") as handle:
-            if handle.read(1) != b"[":
-                raise ValueError("it does not begin with [")
-            handle.seek(0)
-            rows = [_row(number, frame) for number, frame in enumerate(ijson.items(handle, "item"), 1)]
-        table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
-    except (OSError, ValueError, ijson.JSONError) as error:
-        raise ValueError(
-            f"data: {file} is no list of BDD100K's frames ({str(error).splitlines()[0]}): get the labels again from "
-            f"{SOURCE.address}"
-        ) from None
-    with suppress(OSError):  # nowhere to keep it
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(table.to_dict("list")))
-        part.replace(kept)
-    return table
-
-
-def _row(number: int, frame: Any) -> list[str]:
-    name = frame.get("name") if isinstance(frame, dict) else None
-    attributes = (frame.get("attributes") or {}) if name else None
-    if not isinstance(name, str) or not isinstance(attributes, dict):
-        raise ValueError(f"frame {number} has no name or no attributes")
-    return [name, *(str(attributes.get(key) or "undefined") for key in COLUMNS[1:])]

@@ -11,7 +11,7 @@ from pathlib import Path
 def cache_folder() -> Path:
     """``MDS_BENCH_CACHE``, else ``mds-bench`` in the user's cache folder."""
     if folder := os.environ.get("MDS_BENCH_CACHE"):
-        return Path(folder)
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mds-bench"
 
 
@@ -33,7 +33,8 @@ def delete_unused(mine: Path, limit: float) -> None:
     for file in mine.parent.glob(f"*{mine.suffix}"):
         with suppress(OSError):  # another process has just deleted it
             status = file.stat()
-            occupied = status.st_blocks * 512  # a sparse file occupies less than its size
+            blocks = getattr(status, "st_blocks", None)  # a sparse file occupies less than its size; not on Windows
+            occupied = status.st_size if blocks is None else blocks * 512
             total += occupied
             if file != mine:
                 others.append((status.st_mtime_ns, occupied, file))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,10 +13,13 @@ from PIL import ExifTags, Image, ImageOps
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
+from scenarios.photo_kinds import use_plugin
 from scenarios.wording import some
 
 # Names all that the pixels depend on: raise the number whenever another line of this file would give other pixels.
 TRANSFORM = f"short side and centre 1, Pillow {pillow_version}"
+
+AT_ONCE, DRAFT = 1_024, 32  # files between two reports of progress; a small side in px makes a full decode fast
 
 
 class UnreadablePhotos(ValueError):
@@ -48,6 +51,7 @@ def decode(paths: Sequence[Path], image_size: int) -> Tensor:
     Raises:
         UnreadablePhotos: files cannot be decoded in full.
     """
+    use_plugin()
     block = torch.empty(len(paths), 3, image_size, image_size, dtype=torch.uint8)
 
     def read(number: int) -> str | None:
@@ -62,6 +66,18 @@ def decode(paths: Sequence[Path], image_size: int) -> Tensor:
     if broken:
         raise UnreadablePhotos(broken, len(paths))
     return block
+
+
+def unreadable(files: Sequence[str], progress: Callable[[str, int, int], None] | None = None) -> Iterator[str]:
+    """One line per file that cannot be decoded in full; ``progress`` is called with the task, files done and total."""
+    for start in range(0, len(files), AT_ONCE):
+        some_files = [Path(file) for file in files[start : start + AT_ONCE]]
+        try:
+            decode(some_files, DRAFT)
+        except UnreadablePhotos as error:
+            yield from error.reports
+        if progress is not None:
+            progress("pictures", start + len(some_files), len(files))
 
 
 def _cores() -> int:

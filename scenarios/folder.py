@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from scenarios.photos import SPLITS, Photo, compose, find_photos
+from scenarios.photos import SPLITS, Found, Photo, compose, look
 from scenarios.pixels import photo_store
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
 from scenarios.wording import some, unknown_name
@@ -52,7 +52,7 @@ def folder(
 
     In a CSV (columns ``path,label[,split]``, paths relative to the CSV's folder) a ``split`` is obeyed: ``test``,
     ``val``, ``train`` (protected or target data) or ``base`` (pretraining, whatever ``base_share`` is). Rows without
-    one are split as above among themselves.
+    one are split as above among themselves. Folders of these names, with the class folders inside, are splits too.
 
     Args:
         seed: decides which photos of the pool are the protected data; with the whole pool in use, nothing.
@@ -70,11 +70,12 @@ def folder(
         ValueError: an option or class name is wrong, photos are too few or cannot be read; the message has the remedy.
     """
     _check_options(protected, image_size, protected_per_class, base_share, prompt)
-    photos = find_photos(data)
+    found = look(data)
+    photos = found.photos
     target, kept = _choose(photos, compose(target), protected)
     classes = tuple(sorted((target, *kept)))
     splits = _split(photos, target, kept, base_share)
-    _check_counts(splits, data)
+    _check_counts(splits, data, found)
     drawn = {label: _draw(splits[label]["train"], protected_per_class, label, seed) for label in kept}
 
     everything = [photo for label in classes for split in SPLITS for photo in splits[label][split]]
@@ -174,7 +175,8 @@ def _split(
     splits = {label: _split_class(photos[label], held_back) for label in protected}
     base = sum(len(parts["base"]) for parts in splits.values())
     rare = max(1, int(base * RARE_SHARE)) if base_share else 0
-    splits[target] = _split_class(photos[target], lambda rest: min(rare, held_back(rest)))
+    if target:
+        splits[target] = _split_class(photos[target], lambda rest: min(rare, held_back(rest)))
     return splits
 
 
@@ -196,18 +198,34 @@ def _rank(photo: Photo) -> tuple[bytes, str]:
     return hashlib.sha256(name).digest(), str(photo.path)
 
 
-def _check_counts(splits: dict[str, Splits], data: str) -> None:
+def divided(photos: dict[str, list[Photo]], base_share: float = 0.4) -> dict[str, Splits]:
+    """The splits of each class, were it protected; those of the target differ in ``base`` and ``train`` alone."""
+    return _split(photos, "", list(photos), base_share)
+
+
+def shortages(splits: dict[str, Splits], found: Found) -> list[str]:
+    """One phrase per class with too few photos in a split, and what was left out of it."""
     short = []
     for label in sorted(splits):
         counts = {split: len(photos) for split, photos in splits[label].items()}
         if any(counts[split] < least for split, least in MINIMUM.items()):
             parts = ", ".join(f"{count} {split}" for split, count in counts.items())
-            short.append(f"class {label!r} has {sum(counts.values())} ({parts})")
-    if short:
-        needs = ", ".join(f"{least} {split}" for split, least in MINIMUM.items())
+            left_out = f"; left out: {found.told(label)}" if found.told(label) else ""
+            short.append(f"class {label!r} has {sum(counts.values())} ({parts}{left_out})")
+    return short
+
+
+def needs() -> str:
+    """What ``shortages`` asks of a class, in words."""
+    least = ", ".join(f"{least} {split}" for split, least in MINIMUM.items())
+    return f"each class needs {least}, that is {ENOUGH} photos where no split is given"
+
+
+def _check_counts(splits: dict[str, Splits], data: str, found: Found) -> None:
+    if short := shortages(splits, found):
         raise ValueError(
-            f"data: too few photos in {data}: {some(short)}; each class needs {needs}, that is {ENOUGH} photos where "
-            "no split is given: add photos, lower base_share, or name only larger classes as protected"
+            f"data: too few photos in {data}: {some(short)}; {needs()}: add photos, lower base_share, or name only "
+            "larger classes as protected"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple, get_type_hints
 
@@ -35,6 +35,17 @@ def options_of(make: Callable[..., Any]) -> dict[str, Option]:
         )
         for name, parameter in inspect.signature(make).parameters.items()
         if name != "seed"
+    }
+
+
+def changed_options(make: Callable[..., Any], options: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
+    """Those of a stream's ``options`` that differ from the defaults of its builder, ``but`` some of them."""
+    defaults = {name: option.default for name, option in options_of(make).items() if option.default is not REQUIRED}
+    return {
+        name: value
+        for name, value in options.items()
+        if name in defaults and name not in but
+        if value != defaults[name] and (value or defaults[name])  # False stands for None in records
     }
 
 

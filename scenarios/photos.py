@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from scenarios.leftovers import is_leftover
+from scenarios.photo_kinds import readable_suffixes, why_left_out
+from scenarios.table_files import MissingColumns, UnreadableTable, WrongColumns, read_table, with_slashes
 from scenarios.wording import some
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 SPLITS = ("base", "train", "val", "test")
+SPLIT_NAMES = {split: split for split in SPLITS} | {"valid": "val", "validation": "val"}  # of folders
 
 
 @dataclass(frozen=True)
@@ -25,26 +28,51 @@ class Photo:
     split: str | None = None  # where the user decided it: one of SPLITS
 
 
+@dataclass(frozen=True)
+class Found:
+    """Photos of each class, sorted by name, the classes sorted too; and files that are not among them, by reason.
+
+    ``left_out`` has the name of the class, or "" for files beside the class folders, then reason -> number. Files that
+    systems leave behind are in neither.
+    """
+
+    photos: dict[str, list[Photo]]
+    left_out: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def told(self, label: str) -> str:
+        """What was left out of a class, as ``3 hidden, 2 .txt (no photos)``; "" if nothing was."""
+        return ", ".join(f"{number:,} {reason}" for reason, number in sorted(self.left_out.get(label, {}).items()))
+
+
 def find_photos(data: str) -> dict[str, list[Photo]]:
+    """The photos of each class: those of ``look``, which says what counts and what is refused."""
+    return look(data).photos
+
+
+def look(data: str) -> Found:
     """The photos in a folder of class-named folders, or in a CSV with the columns ``path,label[,split]``.
 
-    In a folder, files in folders below a class folder count, hidden files and files without an image extension do not.
-    In a CSV every row counts. Names are compared in Unicode's composed form, as file systems differ in it.
+    In a folder, files in folders below a class folder count. Hidden files and files of a kind that Pillow cannot read
+    are left out and counted. Where the only folders are named as splits (``train``, ``val``, ``test``, ``base``), the
+    class folders are inside them and each photo keeps its split. In a CSV every row counts. Names are compared in
+    Unicode's composed form, as file systems differ in it.
 
     Args:
         data: path of the folder or of the CSV.
 
-    Returns:
-        The photos of each class, sorted by name; the classes sorted too.
-
     Raises:
-        ValueError: there is no such file, or it holds no classes, or a row of the CSV cannot serve.
+        ValueError: there is no such file, or it holds no classes, or a folder cannot be listed, or a row of the CSV
+            cannot serve.
     """
     root = Path(data).expanduser()
     if not data or not root.exists():
         raise ValueError(f"data: there is no {data!r}: give a folder of class-named folders of photos, or a CSV")
-    found = _in_folder(root) if root.is_dir() else _in_csv(root)
-    return {label: sorted(found[label], key=lambda photo: (photo.name, str(photo.path))) for label in sorted(found)}
+    found = _in_folder(root) if root.is_dir() else Found(_in_csv(root))
+    photos = {
+        label: sorted(found.photos[label], key=lambda photo: (photo.name, str(photo.path)))
+        for label in sorted(found.photos)
+    }
+    return Found(photos, found.left_out)
 
 
 def compose(name: str) -> str:
@@ -52,26 +80,84 @@ def compose(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _in_folder(root: Path) -> dict[str, list[Photo]]:
-    found: dict[str, list[Photo]] = {}
-    for folder in sorted(root.iterdir()):
-        if folder.is_dir() and not folder.name.startswith("."):
+def _in_folder(root: Path) -> Found:
+    found = Found({})
+    parents: Sequence[tuple[Path, str | None]] = _split_folders(root) or [(root, None)]
+    for parent, split in parents:
+        classes = _folders(parent)
+        for folder in classes:
             label = compose(folder.name)
-            photos = [Photo(label, compose(path.relative_to(folder).as_posix()), path) for path in _images(folder)]
-            found.setdefault(label, []).extend(photos)
-    if not found:
+            found.photos.setdefault(label, []).extend(
+                Photo(label, compose(path.relative_to(folder).as_posix()), path, split)
+                for path in _images(folder, found.left_out.setdefault(label, Counter()))
+            )
+        beside = [entry for entry in _entries(parent) if entry not in classes and not is_leftover(entry.name)]
+        found.left_out.setdefault("", Counter()).update(
+            "hidden folders" if entry.is_dir() else _why_not(entry.name) or "beside the class folders"
+            for entry in beside
+        )
+    if not found.photos:
         raise ValueError(
             f"data: {root} holds no class folders: give each class a folder of its own, named as the class"
         )
     return found
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+def _split_folders(root: Path) -> list[tuple[Path, str]]:
+    """The folders of a root that are named as splits and hold class folders, no photos; none unless all are such."""
+    folders = _folders(root)
+    named = [(folder, SPLIT_NAMES.get(folder.name.lower(), "")) for folder in folders]
+    splits = {split for _, split in named}
+    if "" in splits or not splits & {"train", "test"} or not any(_folders(folder) for folder in folders):
+        return []
+    direct = (entry for folder in folders for entry in _entries(folder) if not _why_not(entry.name))
+    return [] if any(entry.is_file() for entry in direct) else named
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise _unlisted(error) from None
+
+
+def _folders(parent: Path) -> list[Path]:
+    entries = [entry for entry in _entries(parent) if not entry.name.startswith(".") and not is_leftover(entry.name)]
+    return [entry for entry in entries if entry.is_dir()]
+
+
+def _unlisted(error: OSError) -> ValueError:
+    return ValueError(
+        f"data: {error.filename} cannot be listed ({error.strerror or error}): allow reading it, or take it away"
+    )
+
+
+def _images(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
+    """The photos in a class folder and below; other files are counted in ``left_out``."""
+
+    def stop(error: OSError) -> None:
+        raise _unlisted(error)
+
+    for parent, folders, files in os.walk(folder, onerror=stop):
+        hidden = any(part.startswith(".") for part in Path(parent).relative_to(folder).parts)
+        folders[:] = sorted(name for name in folders if not is_leftover(name))
+        links = [name for name in folders if Path(parent, name).is_symlink()]  # not followed: they may lead in circles
+        left_out.update(["links to folders"] * len(links))
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
+            if is_leftover(name):
+                continue
+            if reason := "hidden" if hidden else _why_not(name):
+                left_out[reason] += 1
+            else:
                 yield Path(parent, name)
+
+
+def _why_not(name: str) -> str:
+    """Why a file of this name is no photo to be read; "" if it is one."""
+    if name.startswith("."):
+        return "hidden"
+    suffix = Path(name).suffix.lower()
+    return "" if suffix in readable_suffixes() else why_left_out(suffix)
 
 
 def _in_csv(file: Path) -> dict[str, list[Photo]]:
@@ -80,7 +166,7 @@ def _in_csv(file: Path) -> dict[str, list[Photo]]:
     lines: dict[str, int] = {}  # where a path was first listed
     problems = []
     for line, row in rows:
-        path, label, split = row["path"], compose(row["label"]), row.get("split") or None
+        path, label, split = with_slashes(file.parent, row["path"]), compose(row["label"]), row["split"] or None
         name = Path(os.path.normpath(path)).as_posix()
         if not path or not label:
             problems.append(f"line {line}: path or label is empty")
@@ -105,22 +191,19 @@ def _in_csv(file: Path) -> dict[str, list[Photo]]:
 def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
     """Line number and stripped cells of every row."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, strict=True)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows = [(reader.line_num, {c: (row[c] or "").strip() for c in columns}) for row in reader]
-    except (csv.Error, OSError, UnicodeDecodeError) as error:
+        table = read_table(file, ("path", "label"), ("split",), short=True)
+    except MissingColumns as error:
         raise ValueError(
-            f"data: {file} is neither a folder nor a CSV in UTF-8 ({error}): give a folder of class-named folders, or "
-            "a CSV with the columns path,label[,split]"
+            f"data: {file} has no column {' and no column '.join(error.missing)}, its first line is {error.header}: "
+            "name the columns path,label[,split] there, with commas between"
         ) from None
-    missing = [column for column in ("path", "label") if column not in columns]
-    if missing:
+    except WrongColumns as error:
+        raise ValueError(f"data: {error}") from None
+    except UnreadableTable as error:
         raise ValueError(
-            f"data: {file} has no column {' and no column '.join(missing)}, its first line is "
-            f"{','.join(columns)[:80]!r}: name the columns path,label[,split] there, with commas between"
-        )
-    if not rows:
+            f"data: {file} is neither a folder nor a CSV in UTF-8 ({error}): give a folder of class-named "
+            "folders, or a CSV with the columns path,label[,split]"
+        ) from None
+    if not len(table):
         raise ValueError(f"data: {file} has no rows: list one photo per row")
-    return rows
+    return table.stripped()

@@ -175,8 +175,13 @@ class PixelStore:
         if not self._memory:
             self._file.read(wanted, images)
         else:
-            for place, row in enumerate(wanted.tolist()):
-                images[place] = self._memory[row][1] if self._in_memory(row) else self._file.pixels[row]
+            kept = np.array([self._in_memory(row) for row in wanted.tolist()], dtype=bool)
+            for place in np.flatnonzero(kept).tolist():
+                images[place] = self._memory[int(wanted[place])][1]
+            others = np.flatnonzero(~kept)
+            on_disk = np.empty((len(others), *self._shape), dtype=np.uint8)
+            self._file.read(wanted[others], on_disk)
+            images[others] = on_disk
         return images
 
 

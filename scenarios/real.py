@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import random
@@ -18,6 +17,7 @@ import torch
 from scenarios.decoding import TRANSFORM, UnreadablePhotos, decode
 from scenarios.pixels import PixelStore, load_photos
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
+from scenarios.table_files import MissingColumns, UnreadableTable, WrongColumns, read_table, with_slashes
 from scenarios.wording import some
 
 VARIABLE = "MDS_BENCH_DATA"
@@ -263,7 +263,7 @@ def _external_images(file: str, pool: Pool) -> list[Path]:
     images: dict[Path, None] = {}
     problems = []
     for line, row in _csv_rows(path):
-        image = path.parent / row["filepath"]
+        image = path.parent / with_slashes(path.parent, row["filepath"])
         if not row["filepath"] or not image.is_file():
             problems.append(f"line {line}, column filepath: there is no file {row['filepath']!r}")
         elif any(image.resolve().is_relative_to(folder.resolve()) for folder in pool.folders):
@@ -285,11 +285,13 @@ def _csv_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Line number and stripped cells of every row."""
     columns = ("filepath", "title", "slabel")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, strict=True)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if not missing:
-                return [(reader.line_num, {c: (row[c] or "").strip() for c in columns}) for row in reader]
-    except (csv.Error, OSError, UnicodeDecodeError) as error:
+        return read_table(path, columns, short=True).stripped()
+    except MissingColumns as error:
+        raise ValueError(
+            f"external: {path}, line 1 has no column {some(error.missing)}, it is {error.header}: name the columns "
+            f"{','.join(columns)}"
+        ) from None
+    except WrongColumns as error:
+        raise ValueError(f"external: {error}") from None
+    except UnreadableTable as error:
         raise ValueError(f"external: {path} is no CSV in UTF-8 ({error}): give one with {','.join(columns)}") from None
-    raise ValueError(f"external: {path}, line 1 has no column {some(missing)}: name the columns {','.join(columns)}")

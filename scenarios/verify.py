@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from scenarios import bdd100k, decoding, places365, unknown_name
+from scenarios import bdd100k, places365, unknown_name
+from scenarios.bdd100k_files import SOURCE as BDD100K
+from scenarios.bdd100k_files import locate as locate_bdd100k
+from scenarios.decoding import unreadable
 from scenarios.pixels import Progress
+from scenarios.places365_files import SOURCE as PLACES365
+from scenarios.places365_files import locate as locate_places365
 from scenarios.real import Pool, Source, data_folder
 from scenarios.wording import some
 
@@ -21,7 +26,6 @@ FOGGY = {"train": 57, "val": 43, "test": 43}
 PLACES_TRAIN, PLACES_TRAIN_OF_CLASS, PLACES_VAL, PLACES_VAL_OF_CLASS = 1_803_460, (3_068, 5_000), 36_500, 100
 ALL = "all classes"
 
-AT_ONCE, DRAFT = 1_024, 32  # files between two reports of progress; a small side in px makes a full decode fast
 MANY = 20  # classes: of more, only those that differ are written out
 
 
@@ -142,7 +146,7 @@ def verify(scenario: str, data: str, decode: bool = False, progress: Progress | 
         dropped=pool.dropped,
         images=len(files),
         absent=tuple(absent),
-        unreadable=tuple(_unreadable(sorted(set(files) - set(absent)), progress)) if decode else None,
+        unreadable=tuple(unreadable(sorted(set(files) - set(absent)), progress)) if decode else None,
     )
 
 
@@ -176,8 +180,8 @@ Check = tuple[
 ]
 # stream -> its data set, and the functions that find the files, read the labels and count
 CHECKS: dict[str, Check] = {
-    name: (bdd100k.SOURCE, bdd100k.locate, partial(bdd100k.pool, name), _bdd100k_counts) for name in bdd100k.PLANS
-} | {places365.NAME: (places365.SOURCE, places365.locate, places365.pool, _places365_counts)}
+    name: (BDD100K, locate_bdd100k, partial(bdd100k.pool, name), _bdd100k_counts) for name in bdd100k.PLANS
+} | {places365.NAME: (PLACES365, locate_places365, places365.pool, _places365_counts)}
 
 
 def _absent(files: Sequence[str]) -> list[str]:
@@ -187,17 +191,6 @@ def _absent(files: Sequence[str]) -> list[str]:
         present[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()  # noqa: PTH112, PTH208
     parts = ((file, *os.path.split(file)) for file in files)
     return [file for file, folder, name in parts if name not in present[folder]]
-
-
-def _unreadable(files: Sequence[str], progress: Progress | None) -> Iterator[str]:
-    for start in range(0, len(files), AT_ONCE):
-        some_files = [Path(file) for file in files[start : start + AT_ONCE]]
-        try:
-            decoding.decode(some_files, DRAFT)
-        except decoding.UnreadablePhotos as error:
-            yield from error.reports
-        if progress is not None:
-            progress("pictures", start + len(some_files), len(files))
 
 
 def _table(counts: Sequence[Count]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -11,12 +11,17 @@ def some(items: Sequence[str], most: int = 3, between: str = ", ") -> str:
     return between.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
-def known_names(name: str, known: Iterable[str], most: int | None = None) -> str:
+def quoted(name: str) -> str:
+    """A name as it stands in a list with commas: in double quotes if it holds a comma or one of these."""
+    return '"' + name.replace('"', '""') + '"' if set(name) & set(',"') else name
+
+
+def known_names(name: str, known: Iterable[str], most: int | None = None, show: Callable[[str], str] = quoted) -> str:
     """The end of a message that refuses ``name``: the nearest known one, and all of them or the first ``most``."""
     known = list(known)
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}known are {some(known, len(known) if most is None else most)}"
+    return f"{hint}known are {some(list(map(show, known)), len(known) if most is None else most)}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from benchmark.metrics.counts import Counts, count_pairs
 from benchmark.output.progress import Reporter
 from benchmark.running.request import BaseChoice
 from benchmark.running.streams import build
+from methods.conversion import PICKLED, how_to_convert
 from scenarios import rendered
 
 
@@ -21,7 +22,14 @@ class Measured(NamedTuple):
 
 
 def measure(
-    old: Path, new: Path, scenario: str, options: dict[str, Any], model: str | None, device: str, reporter: Reporter
+    old: Path,
+    new: Path,
+    scenario: str,
+    options: dict[str, Any],
+    model: str | None,
+    device: str,
+    reporter: Reporter,
+    like: str | None = None,
 ) -> Measured:
     """Let two checkpoints classify the test images of a scenario, of its last round where it has several.
 
@@ -33,6 +41,7 @@ def measure(
         model: open_clip architecture of files that do not name theirs.
         device: auto, cpu or cuda.
         reporter: told about pictures that are being made.
+        like: of files that do not describe themselves, the tag of ``model`` whose training they share.
 
     Raises:
         ValueError: an option, the data or a checkpoint is not usable.
@@ -40,6 +49,8 @@ def measure(
     for path in (old, new):
         if not path.is_file():
             raise ValueError(f"{path}: no such file")
+        if path.suffix in PICKLED:
+            raise ValueError(how_to_convert(path))
 
     # only now, as these take seconds to import
     import torch
@@ -60,7 +71,7 @@ def measure(
     test, last = stream.data[-1].test, stream.rounds[-1]
     predictions = []
     for path in (old, new):
-        classifier, _ = Bases().load(stream, BaseChoice(path, model), place, reporter.report)
+        classifier, _ = Bases().load(stream, BaseChoice(path, model, like=like), place, reporter.report)
         logits = predict_logits(classifier.to(place), test.images)
         if not torch.isfinite(logits).all():
             raise ValueError(f"{path}: its outputs are not finite on {scenario}: the weights are damaged")

@@ -1,147 +1,193 @@
-"""Predictions of any framework's model as files: CSV or Parquet with the columns ``id``, ``label`` and ``prediction``.
+"""Predictions of any framework's model as files: tables with the columns ``id``, ``label`` and ``prediction``.
 
 A row is a test image. Everything is text: "NA" and "007" are class names. Other columns are ignored.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Collection, Iterable, Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.audit.names import lookalikes, shown
 from benchmark.metrics.counts import Counts, count_pairs
+from benchmark.output.files import no_collection
+from scenarios.table_files import SUFFIXES, MissingColumns, Table, read_table
 from scenarios.wording import some
 
 COLUMNS = ("id", "label", "prediction")
-SUFFIXES = (".csv", ".parquet")
 SHOWN = 5  # ids that an error message names
 
 
-class Answer(NamedTuple):
-    """The class that an image shows and the one that a model predicts."""
+class Predictions(NamedTuple):
+    """A file of predictions: three texts per row, and each id's row."""
 
-    label: str
-    prediction: str
+    path: Path
+    labels: list[str]
+    predictions: list[str]
+    rows: dict[str, int]
 
 
-def paired_counts(old: Path, new: Path) -> dict[str, Counts]:
-    """Counts of every class, sorted by name, from two models' predictions on the same images, matched by id.
+class Paired(NamedTuple):
+    """Two models on the same images.
+
+    Attributes:
+        counts: of every class, sorted by name.
+        unpredicted: classes that neither model ever predicts, of any image.
+        others: predictions that are no label -> how many there are in both files, the most frequent first.
+    """
+
+    counts: dict[str, Counts]
+    unpredicted: tuple[str, ...]
+    others: dict[str, int]
+
+
+def pair(old: Path, new: Path, renamed: Mapping[str, str] | None = None) -> Paired:
+    """What two models say of the same images, matched by id.
+
+    Args:
+        old: file of the model in use.
+        new: file of its successor.
+        renamed: one of ``COLUMNS`` -> its name in the files, where that is another one.
 
     Raises:
-        ValueError: if a file cannot be read, or the two are not about the same images; one line names file and ids.
+        ValueError: if a file cannot be read, the two are not about the same images, or a prediction is a label but for
+            its spelling; one line names file and ids.
     """
-    before, after = read(old), read(new)
-    for path, own, other_path, other in ((new, after, old, before), (old, before, new, after)):
-        if missing := [name for name in other if name not in own]:
-            raise ValueError(f"{path}: lacks {_some(missing)} of {other_path}: both files must hold the same images")
-    if differing := [name for name, answer in after.items() if answer.label != before[name].label]:
-        first = differing[0]
-        raise ValueError(
-            f"{new}: {_some(differing)} with another label than in {old} ({after[first].label!r}, there "
-            f"{before[first].label!r}): an image has one true label"
-        )
-    classes = sorted({answer.label for answer in before.values()})
+    with no_collection():
+        before, after = read(old, renamed), read(new, renamed)
+    _check_same_images(before, after)
+    order = np.fromiter(map(after.rows.__getitem__, before.rows), np.int64, len(before.rows))
+    classes = sorted(set(before.labels))
     index = {name: number for number, name in enumerate(classes)}
 
-    def codes(names: Iterable[str]) -> NDArray[np.int64]:
-        return np.array([index.get(name, -1) for name in names], dtype=np.int64)
+    def codes(names: list[str]) -> NDArray[np.int64]:
+        return np.fromiter(map(index.get, names, repeat(-1)), np.int64, len(names))
 
-    labels = codes(answer.label for answer in before.values())
-    predicted = [codes(answers[name].prediction for name in before) for answers in (before, after)]
-    for path, answered in zip((old, new), predicted, strict=True):
+    labels = codes(before.labels)
+    if (differing := np.flatnonzero(labels != codes(after.labels)[order])).size:
+        first = differing[0]
+        ids = list(before.rows)
+        raise ValueError(
+            f"{new}: {_some([ids[row] for row in differing])} with another label than in {old} "
+            f"({after.labels[order[first]]!r}, there {before.labels[first]!r}): an image has one true label"
+        )
+    predicted = [codes(before.predictions), codes(after.predictions)[order]]
+    others: Counter[str] = Counter()
+    for own, answered in zip((before, after), predicted, strict=True):
+        strange = Counter({name: count for name, count in Counter(own.predictions).items() if name not in index})
+        _check_spelling(own.path, strange, classes)
         if answered.max() < 0:
             raise ValueError(
-                f"{path}: no prediction is a label, such as {classes[0]!r}: use the same names in both columns"
+                f"{own.path}: no prediction is a label, such as {classes[0]!r}: use the same names in both columns"
             )
-    return count_pairs(labels, predicted[0], predicted[1], classes)
+        others += strange
+    never = np.setdiff1d(np.arange(len(classes)), np.concatenate(predicted)).tolist()
+    return Paired(
+        count_pairs(labels, predicted[0], predicted[1], classes),
+        tuple(classes[number] for number in never),
+        dict(others.most_common()),
+    )
 
 
-def read(path: Path) -> dict[str, Answer]:
-    """The answers in a file, by id, in the order of the file.
+def _check_same_images(one: Predictions, two: Predictions) -> None:
+    if one.rows.keys() == two.rows.keys():
+        return
+    for own, other in ((two, one), (one, two)):
+        if missing := [name for name in other.rows if name not in own.rows]:
+            raise ValueError(
+                f"{own.path}: lacks {_some(missing)} of {other.path}: both files must hold the same images"
+            )
+
+
+def check_measured(paired: Paired, protected: Iterable[str]) -> None:
+    """Refuse to call a class kept that no model ever names, where models name things that are no class.
+
+    Raises:
+        ValueError: there is one.
+    """
+    never = [name for name in protected if name in set(paired.unpredicted)]
+    if never and paired.others:
+        strange = some([f"{shown(name)} ({count})" for name, count in paired.others.items()], SHOWN)
+        raise ValueError(
+            f"neither model ever predicts {some(list(map(repr, never)), SHOWN)}, so it was not measured; "
+            f"predictions that are no label: {strange}; spell both columns alike, or choose classes with --protected"
+        )
+
+
+def paired_counts(old: Path, new: Path, renamed: Mapping[str, str] | None = None) -> dict[str, Counts]:
+    """The counts of ``pair``."""
+    return pair(old, new, renamed).counts
+
+
+def read(path: Path, renamed: Mapping[str, str] | None = None) -> Predictions:
+    """The predictions in a file.
 
     Raises:
         ValueError: one line names the file and what is wrong in it: it is missing, empty or damaged, a column is
             missing, a value is empty, or an id is there twice.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: must end in {' or '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    answers: dict[str, Answer] = {}
-    twice: dict[str, None] = {}
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _parquet_rows(path)
-    for number, row in enumerate(rows, start=1):
-        name, label, prediction = row
-        if not all(value and not value.isspace() for value in row):
-            empty = ", ".join(column for column, value in zip(COLUMNS, row, strict=True) if not value.strip())
-            raise ValueError(f"{path}: row {number} (id {name!r}) has no {empty}: every value must be filled in")
-        if name in answers:
-            twice[name] = None
-        answers[name] = Answer(label, prediction)
-    if twice:
-        raise ValueError(f"{path}: {_some(twice)} there more than once: an id names one image")
-    if not answers:
+    if not path.name.lower().removesuffix(".gz").endswith(SUFFIXES) and not path.is_dir():
+        raise ValueError(f"{path}: must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    try:
+        table = read_table(path, COLUMNS, renamed=renamed)
+    except MissingColumns as error:
+        raise ValueError(f"{error}; name yours with --columns") from None
+    ids, labels, predictions = (table.columns[name] for name in COLUMNS)
+    if not ids:
         raise ValueError(f"{path}: holds no predictions: it needs a row for every test image")
-    return answers
+    _check_filled(table)
+    rows = dict(zip(ids, range(len(ids)), strict=True))
+    if len(rows) < len(ids):
+        twice = [name for name, count in Counter(ids).items() if count > 1]
+        raise ValueError(f"{path}: {_some(twice)} there more than once: an id names one image")
+    return Predictions(path, _shared(labels), _shared(predictions), rows)
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            _check_columns(path, header)
-            first, second, third = map(header.index, COLUMNS)
-            for row in reader:
-                if not row:
-                    continue  # an empty line
-                if len(row) != len(header):
-                    raise ValueError(f"{path}: line {reader.line_num} has {len(row)} values, the header {len(header)}")
-                yield row[first], row[second], row[third]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: is not CSV in UTF-8: {error}") from error
+def _check_filled(table: Table) -> None:
+    if all(all(map(str.strip, column)) for column in table.columns.values()):
+        return
+    empty = [
+        (row, name) for name, column in table.columns.items() for row, text in enumerate(column) if not text.strip()
+    ]
+    row = min(empty)[0]
+    names = ", ".join(name for at, name in empty if at == row)
+    raise ValueError(
+        f"{table.path}: {table.place(row)} (id {table.columns['id'][row]!r}) has no {names}: fill in every value"
+    )
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise ValueError(f"{path}: Parquet needs pyarrow: pip install 'mds-bench[parquet]', or write CSV") from None
-    try:
-        with parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            _check_columns(path, schema.names)
-            for name in COLUMNS:
-                _check_type(path, name, schema.field(name).type)
-            for batch in file.iter_batches(columns=list(COLUMNS)):
-                texts = (batch.column(name).cast(pyarrow.string()).to_pylist() for name in COLUMNS)
-                for name, label, prediction in zip(*texts, strict=True):
-                    yield name or "", label or "", prediction or ""
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{path}: is not a Parquet file that can be read: {error}") from error
+def _check_spelling(path: Path, strange: Counter[str], classes: Collection[str]) -> None:
+    """Refuse predictions that are a label but for their spelling: the class would count as never predicted."""
+    if near := lookalikes(strange, classes):
+        told = some(
+            [
+                f"{_told_apart(name, near[name])} ({strange[name]})"
+                for name in sorted(near, key=lambda n: (-strange[n], n))
+            ],
+            SHOWN,
+        )
+        meant = some(list(dict.fromkeys(repr(label) for label in near.values())), SHOWN)
+        raise ValueError(
+            f"{path}: predictions that are no label: {told}; did you mean {meant}? spell both columns alike"
+        )
 
 
-def _check_columns(path: Path, header: Collection[str]) -> None:
-    names = list(header)
-    if missing := [name for name in COLUMNS if name not in names]:
-        raise ValueError(f"{path}: column {', '.join(missing)} is missing: it needs {', '.join(COLUMNS)}")
-    if double := [name for name in COLUMNS if names.count(name) > 1]:
-        raise ValueError(f"{path}: column {', '.join(double)} is there more than once")
+def _told_apart(name: str, label: str) -> str:
+    """``name``, with its characters spelt out where it would look like ``label``."""
+    return ascii(name) if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", label) else shown(name)
 
 
-def _check_type(path: Path, name: str, kind: Any) -> None:
-    """Refuse types whose values have no one text: 7.0 is a 7 with missing values beside it, or is not."""
-    from pyarrow import types
-
-    kind = kind.value_type if types.is_dictionary(kind) else kind
-    texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_integer)
-    if not any(is_text(kind) for is_text in texts):
-        raise ValueError(f"{path}: column {name} is of type {kind}: store it as text")
+def _shared(texts: list[str]) -> list[str]:
+    """The same texts, equal ones as one object: a class has many images."""
+    known: dict[str, str] = {}
+    return list(map(known.setdefault, texts, texts))
 
 
 def _some(ids: Collection[str]) -> str:

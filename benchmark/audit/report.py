@@ -1,4 +1,4 @@
-"""An audit as a table, a JSON object, an HTML page and a JUnit file."""
+"""An audit as a table, a JSON object, an HTML page, a JUnit file and a Markdown file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from benchmark.audit.rule import Audit, ClassAudit
 from benchmark.output import junit
 from benchmark.output.files import replace_file
 from benchmark.output.pages import templates
+from benchmark.output.tables import escaped, markdown_table
+from scenarios.table_files import parts
+
+IMPORTANCE = ("Verdict", "n", "Change", "Lost", "Won", "Holm p", "NI p", "At most", "Old %", "New %", "Visible", "p")
 
 
 def print_audit(audit: Audit) -> None:
@@ -21,7 +25,7 @@ def print_audit(audit: Audit) -> None:
     from benchmark.output.tables import console, print_rows
 
     out = console()
-    print_rows(out, "", list(words.HEADINGS), words.rows(audit))
+    print_rows(out, "", list(words.HEADINGS), words.rows(audit), importance=IMPORTANCE)
     for line in words.summary(audit):
         out.print(Text(line), soft_wrap=True)
 
@@ -68,8 +72,13 @@ def _class_json(one: ClassAudit) -> dict[str, Any]:
 
 
 def _file(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        return {"path": str(path), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    """The path with a digest, of a folder that of its parts one after the other."""
+    digest = hashlib.sha256()
+    for part in parts(path):
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return {"path": str(path), "sha256": digest.hexdigest()}
 
 
 def write_junit(path: Path, audit: Audit) -> None:
@@ -100,3 +109,10 @@ def write_html(path: Path, audit: Audit, old: Path, new: Path) -> None:
         size=words.size,
     )
     replace_file(path, text.encode())
+
+
+def write_markdown(path: Path, audit: Audit) -> None:
+    """What ``print_audit`` shows, for the summary of a job or a comment on a merge request."""
+    table = markdown_table(list(words.HEADINGS), (list(map(escaped, row)) for row in words.rows(audit)), left=2)
+    lines = [f"## Release gate: {audit.verdict}", *(escaped(line) for line in words.summary(audit)), table]
+    replace_file(path, ("\n\n".join(lines) + "\n").encode())

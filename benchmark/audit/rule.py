@@ -7,7 +7,8 @@ Each protected class is, first match first:
 * **kept** if it was shown to have lost less than ``margin`` (``p_lost_as_much``, at level alpha), or if it lost no net
   prediction on these images *and* was shown to have lost less than ``drop``. No data can show that nothing at all was
   lost, so at margin 0 this second way is the usual one, and ``drop`` keeps three images from passing;
-* **undecided** otherwise: too few images for its loss, or for the absence of one.
+* **undecided** otherwise: too few images for its loss, or for the absence of one. So is, at any margin, a class of
+  which neither model gets an image right: what was never there cannot be kept.
 
 The verdict is *regressed* if one class is, else *undecided* if one class is, else *preserved*. Two errors are bounded:
 
@@ -27,11 +28,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
 
+from benchmark.audit.names import shown
 from benchmark.metrics import significance
 from benchmark.metrics.counts import Counts
 from benchmark.metrics.preservation import scored, strictly_preserved
 from benchmark.metrics.significance import ALPHA, POWER
-from benchmark.output.tables import one_line
 from scenarios.wording import known_names
 
 DROP = 0.05
@@ -202,6 +203,8 @@ def largest_loss(counts: Counts, alpha: float) -> float:
 
 
 def _is_kept(counts: Counts, alpha: float, margin: float, drop: float) -> bool:
+    if not counts.old_correct and not counts.new_correct:
+        return False
     lost_nothing = counts.lost <= counts.won
     return p_lost_as_much(counts, max(margin, drop) if lost_nothing else margin) <= alpha
 
@@ -226,6 +229,4 @@ def _detectable_drop(images: int, flipped: int, alpha: float, classes: int) -> f
 def _check_known(flag: str, name: str, counts: Mapping[str, Counts]) -> None:
     if name in counts:
         return
-    raise ValueError(
-        f"{flag}: no test image has the label {name!r}: {known_names(name, list(map(one_line, counts)), NAMED)}"
-    )
+    raise ValueError(f"{flag}: no test image has the label {name!r}: {known_names(name, counts, NAMED, shown)}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from benchmark.audit.names import shown
 from benchmark.audit.rule import STATUSES, Audit, ClassAudit
-from benchmark.metrics.planning import images_needed
+from benchmark.metrics.planning import MOST_IMAGES, approximate_images, images_needed
 from benchmark.metrics.significance import POWER
 from benchmark.output.tables import one_line, points
 from scenarios.wording import some
@@ -62,7 +63,7 @@ def reason(audit: Audit) -> str:
     how = small if len(within) == len(audit.protected) else f"{small}, or {none}" if within else none
     worst = max(audit.protected, key=lambda one: one.largest_loss)
     return (
-        f"each protected class {how} (α {audit.alpha:g}; {one_line(worst.name)} may have lost most, "
+        f"each protected class {how} (α {audit.alpha:g}; {shown(worst.name)} may have lost most, "
         f"{size(worst.largest_loss, up=True)})"
     )
 
@@ -74,7 +75,7 @@ def remedy(audit: Audit) -> str:
     if audit.verdict == "preserved":
         return ""
     open_ = _worst_first(audit.of("undecided"))
-    needs = [f"{one_line(one.name)} {images_to_decide(audit, one)}" for one in open_[:LISTED]]
+    needs = [f"{shown(one.name)} {images_to_decide(audit, one)}" for one in open_[:LISTED]]
     more = f" ({len(open_) - LISTED} more classes are undecided)" if len(open_) > LISTED else ""
     text = f"test on more images; about so many would decide with probability {POWER:g}: {', '.join(needs)}{more}"
     if open_[0].counts.change < 0:
@@ -90,25 +91,37 @@ def images_to_decide(audit: Audit, one: ClassAudit) -> str:
     the loss that is to be ruled out from none. Predictions are taken to flip as often as they did.
     """
     counts = one.counts
+    if _is_unknown(one):
+        return "no number (neither model gets an image right)"
     loss = -counts.change
     gap = abs(loss - audit.margin) if loss > 0 else max(audit.margin, audit.drop)
     if gap < 1e-9:
         return "no number (its loss is the margin)"
     flips = max((counts.lost + counts.won) / counts.n, gap)
-    images = images_needed(flips, gap, audit.alpha, POWER, len(audit.protected))
+    asked = (flips, gap, audit.alpha, POWER, len(audit.protected))
+    if approximate_images(*asked) > MOST_IMAGES:
+        return f"more than {MOST_IMAGES:,}"
+    images = images_needed(*asked)
     digit = 10 ** max(len(str(images)) - 2, 0)
     return f"{math.ceil(images / digit) * digit:,}"
 
 
 def _open_questions(audit: Audit) -> Iterator[tuple[str, list[ClassAudit]]]:
     losing = [one for one in audit.of("undecided") if one.counts.change < 0]
-    others = [one for one in audit.of("undecided") if one.counts.change >= 0]
+    others = [one for one in audit.of("undecided") if one.counts.change >= 0 and not _is_unknown(one)]
+    unknown = [one for one in audit.of("undecided") if _is_unknown(one)]
     if losing and audit.margin:
         yield f"neither more nor less than the margin of {size(audit.margin)} is shown to be lost", losing
     elif losing:
         yield "net predictions were lost, which chance may explain", losing
     if others:
         yield f"too few images to rule out a loss of {size(max(audit.margin, audit.drop))}", others
+    if unknown:
+        yield "neither model gets an image right, so there is nothing to keep", unknown
+
+
+def _is_unknown(one: ClassAudit) -> bool:
+    return not one.counts.old_correct and not one.counts.new_correct
 
 
 def rows(audit: Audit) -> Iterator[list[str]]:
@@ -151,7 +164,7 @@ def _count(audit: Audit, classes: Sequence[ClassAudit]) -> str:
 
 
 def _with_change(one: ClassAudit) -> str:
-    return f"{one_line(one.name)} {points(one.counts.change)} points"
+    return f"{shown(one.name)} {points(one.counts.change)} points"
 
 
 def _worst_first(classes: Sequence[ClassAudit]) -> list[ClassAudit]:

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from rich.console import Console
-from rich.table import Table
-
 import methods
 from benchmark.output.files import replace_file
 from benchmark.output.progress import Reporter
-from benchmark.output.tables import markdown_table, points
+from benchmark.output.tables import console, markdown_table, points, print_rows
 from benchmark.records.schema import Record
 from benchmark.running.jobs import make_records
 from benchmark.running.request import Request
@@ -143,10 +140,5 @@ def to_markdown(rows: Sequence[Row]) -> str:
 
 
 def _print(rows: Sequence[Row]) -> None:
-    table = Table(title="calibration", title_justify="left")
-    for heading in HEADINGS:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*row.cells())
-    Console().print(table)
+    print_rows(console(), "calibration", HEADINGS, [row.cells() for row in rows], left=2)
     print(EXPLANATION)

@@ -25,10 +25,15 @@ def write_fingerprints(out: Path) -> None:
 
 
 def verify_data(scenario: str, options: dict[str, Any], decode: bool) -> bool:
-    """Print what a data set on disk holds and lacks; whether it can serve."""
+    """Print what a data set on disk, or a folder of your own photos, holds and lacks; whether it can serve."""
     from scenarios.verify import verify
+    from scenarios.verify_folder import verify_folder
 
+    data = options.get("data", "")
     with Reporter() as reporter:
-        report = verify(scenario, options.get("data", ""), decode, reporter.report)
+        own = scenario == "folder"
+        report = (
+            verify_folder(data, decode, reporter.report) if own else verify(scenario, data, decode, reporter.report)
+        )
     print("\n".join(report.lines()))
     return report.ok

@@ -134,7 +134,17 @@ def read(path: Path) -> Suite:
 
 
 def write(suite: Suite, path: Path) -> None:
-    """Replace the file by ``suite``, with the counts of a class on one line."""
+    """Replace the file by ``suite``, with the counts of a class on one line.
+
+    Raises:
+        ValueError: a run diverged: that is nothing to hold others to.
+    """
+    for cell in suite.cells:
+        if diverged := [outcome.seed for outcome in cell.outcomes if outcome.status == "diverged"]:
+            raise ValueError(
+                f"{path} stays as it was: {cell.name}: seed {diverged[0]} diverged, which is no baseline: change the "
+                "cell's settings, or mend the method"
+            )
     text = json.dumps(suite.model_dump(mode="json"), indent=1, ensure_ascii=False)
     text = re.sub(r"\[[\s\d,]+\]", lambda found: json.dumps(json.loads(found[0])), text)
     replace_file(path, (text + "\n").encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from benchmark.check.plausibility import Peer, reasons
 from benchmark.output.tables import one_line
 from benchmark.records import files
 from benchmark.records.schema import Record
+from scenarios.leftovers import is_leftover
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,8 +113,13 @@ class _Pool:
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
-        inside = sorted(path.rglob("*.json")) if path.is_dir() else []
+        inside = sorted(filter(_submitted(path), path.rglob("*.json"))) if path.is_dir() else []
         yield from inside or [path]
+
+
+def _submitted(folder: Path) -> Callable[[Path], bool]:
+    """Whether a file below ``folder`` was put there by its user: archives and systems add others."""
+    return lambda path: not any(p.startswith(".") or is_leftover(p) for p in path.relative_to(folder).parts)
 
 
 def _read(path: Path) -> Submission:

@@ -18,6 +18,7 @@ from benchmark.check import baselines, comparison
 from benchmark.check.baselines import Cell, Outcome, RoundOutcome, Suite
 from benchmark.check.rules import selection_faults
 from benchmark.output import junit
+from benchmark.output.files import check_file
 from benchmark.output.progress import Reporter
 from benchmark.output.tables import console, one_line, print_rows
 from benchmark.records.environment import Platform
@@ -66,8 +67,12 @@ def run_check(name: str, folder: Path, report: Path | None = None, update: bool 
     unknown = [cell.name for cell in suite.cells if not cell.known]
     if not update and (unknown or suite.platform is None):
         raise ValueError(f"{path}: {unknown[:1] or 'it'} has no outcomes yet: run check --suite {name} --update")
-    if report is not None and not report.parent.is_dir():
-        raise ValueError(f"--junit {report}: there is no folder {report.parent}")
+    if report is not None:
+        if update:
+            raise ValueError("--junit is for a check, not for --update: give one")
+        check_file("--junit", report, inputs=[path])
+    if update:
+        check_file("--baselines", path)
     measured, platform = _measure_all(suite, quiet)
     if update:
         _update(suite, measured, platform, path)

@@ -2,35 +2,87 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 import warnings
+from pathlib import Path
+from sysconfig import get_path
 
-from benchmark.cli import develop, judge, tell  # each registers its commands
-from benchmark.cli.app import app
+from benchmark.output.streams import lasting_streams
+from benchmark.output.tables import one_line
 
-__all__ = ["develop", "fail", "judge", "main", "tell"]
-
+# Exit codes beside those of verdicts, which are 0, 1 and 3: no error ends with one of these.
+UNUSABLE = 2  # what was given cannot be used, read or written
+UNFORESEEN = 70  # a fault of this package or of a method; EX_SOFTWARE of BSD's sysexits
 INTERRUPTED = 130  # the code that typer returns after Ctrl-C
 
 
 def main() -> None:
-    """Run a command; a user's mistake gives one line and exit code 2."""
+    """Run the command of ``sys.argv`` and end with its exit code; a user's mistake gives one line and exit code 2."""
+    with lasting_streams():
+        code = _run(sys.argv[1:] or ["--help"])
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """The exit code of a command; whatever goes wrong has been told on standard error."""
+    try:
+        code = _call(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except (ValueError, OSError) as error:
+        return _failed(_words(error), UNUSABLE)
+    except SystemExit as ended:
+        return _failed(_who_ended(ended), UNUSABLE)
+    except BaseException as error:
+        if hasattr(error, "format_message"):  # the option parser's
+            return _failed(error.format_message() or "see --help", UNUSABLE)
+        traceback.print_exc()
+        return _failed(f"unforeseen {type(error).__name__}, which is no verdict: see above", UNFORESEEN)
+    if code == INTERRUPTED:
+        return _failed("interrupted; finished runs are kept, the same command goes on from there", code)
+    return code
+
+
+def _call(arguments: list[str]) -> int:
+    """What a command returns: commands give their exit code back, and nothing or 0 where all is well."""
     # older pips install Avalanche without the solvers that it asks for, and that nothing here uses
     warnings.filterwarnings("ignore", "no QP solver found")
-    try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0
-    except (ValueError, OSError) as error:
-        fail(" ".join(str(error).split()), 2)
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # not the option parser's
-            raise
-        fail(" ".join(error.format_message().split()) or "see --help", 2)
-    if code == INTERRUPTED:
-        fail("interrupted; finished runs are kept, the same command goes on from there", code)
-    sys.exit(code)
+    _keep_matplotlib_quiet()
+    from benchmark.cli import develop, judge, tell  # noqa: F401 each registers its commands
+    from benchmark.cli.app import app
+
+    return app(args=arguments, standalone_mode=False) or 0
 
 
-def fail(message: str, code: int) -> None:
-    """End with one line on standard error."""
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(code)
+def _keep_matplotlib_quiet() -> None:
+    """Where the home folder cannot be written, matplotlib says so twice in every command: it may use the cache."""
+    from scenarios.cache import cache_folder
+
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))  # noqa: PTH111 there may be none
+    existing = next((place for place in (home, *home.parents) if place.exists()), home)
+    if not os.access(existing, os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+
+
+def _failed(message: str, code: int) -> int:
+    """Tell ``message`` in one line on standard error; ``code``."""
+    print(f"error: {one_line(message)}", file=sys.stderr)
+    return code
+
+
+def _words(error: ValueError | OSError) -> str:
+    """The message; of an error of the system, the file and what is wrong with it."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _who_ended(ended: SystemExit) -> str:
+    """No command raises SystemExit: the line that did, of code that does not come with Python."""
+    frames, pythons = traceback.extract_tb(ended.__traceback__), (get_path("stdlib"), "<frozen")
+    others = [one for one in frames if "site-packages" in one.filename or not one.filename.startswith(pythons)]
+    last = (others or frames)[-1]
+    return f"{last.filename}:{last.lineno} ended the program with SystemExit({ended.code!r}): raise an error instead"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from benchmark.cli.options import (
     Base,
     Data,
     Device,
+    Like,
     MethodOption,
     Model,
     Options,
@@ -26,7 +26,11 @@ from benchmark.cli.options import (
     Seeds,
     Set,
     Target,
+    joined,
+    method_file,
+    methods_of,
 )
+from benchmark.output.files import check_file
 
 
 @app.command()
@@ -48,6 +52,7 @@ def run(
     base: Base = None,
     model: Model = None,
     pretrained: Pretrained = None,
+    like: Like = None,
     preset: Annotated[str | None, typer.Option(help="paper: CLIP ViT-B/16 at 224 px with the published steps")] = None,
 ) -> None:
     """Develop a base model with a method, score strict preservation, keep records."""
@@ -56,29 +61,27 @@ def run(
     from benchmark.running.request import BaseChoice, Request
 
     request = Request(
-        method=method,
+        method=methods_of(method),
         scenario=scenario,
-        seeds=seeds_of(seeds, seed),
+        seeds=seeds_of(seeds, joined(seed)),
         options=scenario_options(scenario, option or [], data, target, protected),
         settings=key_values(settings or [], "--set"),
         device=device,
         results=results,
         force=force,
         preset=preset,
-        base=BaseChoice(base, model, pretrained),
+        base=BaseChoice(base, model, pretrained, like),
     )
     print_runs(jobs.run(request, quiet or as_json), results, as_json)
 
 
 @app.command("try")
-def try_(method: Annotated[str, typer.Argument(help="a name, or path/to/file.py:Class")]) -> None:
+def try_(method: Annotated[str, typer.Argument(help="a name, or path/to/file.py:Class")]) -> int:
     """Check a method's implementation in under a minute; exit code 1 with the reason if it may not compete."""
-    known_method(method)
-    from benchmark.running.trial import run_trial
-    from methods import load
+    name = known_method(method_file(method))
+    from benchmark.running.trial import try_method
 
-    if not run_trial(load(method), method):
-        sys.exit(1)
+    return 0 if try_method(name) else 1
 
 
 @app.command()
@@ -86,7 +89,9 @@ def tune(
     method: MethodOption,
     scenario: ScenarioOption = "driving-foggy",
     budget: Annotated[int, typer.Option(min=1, help="trials per method; the same for all that are compared")] = 6,
-    seed: Annotated[str, typer.Option(help="tuning seeds, with commas; never report runs of these")] = "1000,1001",
+    seed: Annotated[
+        list[str] | None, typer.Option(help="tuning seeds, with commas; never report runs of these; default: 1000,1001")
+    ] = None,
     device: Device = "auto",
     results: Results = RUNS,
     quiet: Quiet = False,
@@ -97,19 +102,20 @@ def tune(
     base: Base = None,
     model: Model = None,
     pretrained: Pretrained = None,
+    like: Like = None,
 ) -> None:
     """Search for a method's settings on validation images; an interrupted search goes on where it was."""
     from benchmark.running import tuning
     from benchmark.running.request import BaseChoice, Request
 
     request = Request(
-        method=method,
+        method=methods_of(method),
         scenario=scenario,
-        seeds=seeds_of(None, seed),
+        seeds=seeds_of(None, joined(seed) or "1000,1001"),
         options=scenario_options(scenario, option or [], data, target, protected),
         device=device,
         results=results,
-        base=BaseChoice(base, model, pretrained),
+        base=BaseChoice(base, model, pretrained, like),
     )
     tuning.tune(request, budget, quiet)
 
@@ -139,6 +145,8 @@ def pretrain(
     """Train the small base model of a scenario."""
     options = scenario_options(scenario, option or [], data, target, protected)
     recipe = key_values(settings or [], "--set")
+    if out is not None:
+        check_file("--out", out, ".safetensors", inputs=[data])
     from benchmark.running.bases import pretrain_base
 
     pretrain_base(scenario, options, recipe, out, device, quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from benchmark.cli.app import BASELINES, RESULTS, app
 from benchmark.cli.options import (
     Data,
+    Like,
     Options,
     Quiet,
     Results,
@@ -20,32 +20,55 @@ from benchmark.cli.options import (
 @app.command()
 def audit(
     old: Annotated[
-        Path, typer.Option(help="the model in use: a .safetensors checkpoint, or its predictions (.csv, .parquet)")
+        Path,
+        typer.Option(help="the model in use: a .safetensors checkpoint, or its predictions (.csv, .jsonl, .parquet …)"),
     ],
     new: Annotated[Path, typer.Option(help="its successor, in the same form")],
     protected: Annotated[
-        str | None, typer.Option(help="classes to keep, with commas; default: all but the target")
+        list[str] | None, typer.Option(help="classes to keep, with commas; default: all but the target")
     ] = None,
     target: Annotated[str | None, typer.Option(help="the class that was developed: shown, not judged")] = None,
     alpha: Annotated[float, typer.Option(help="probability of a wrong verdict")] = 0.05,
     margin: Annotated[float, typer.Option(help="loss of accuracy that is acceptable, such as 0.01")] = 0.0,
-    drop: Annotated[float, typer.Option(help="loss that must be ruled out where none was seen")] = 0.05,
+    drop: Annotated[
+        float | None, typer.Option(help="loss that must be ruled out where none was seen; default: 0.05")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print a JSON object and nothing else")] = False,
     html: Annotated[Path | None, typer.Option(help="write a page to this file")] = None,
     junit: Annotated[Path | None, typer.Option(help="write JUnit XML to this file")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="write a summary to this file")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="predictions: names of columns, as id=IMAGE,label=TRUE,prediction=GUESS")
+    ] = None,
     scenario: Annotated[str | None, typer.Option("--scenario", "-s", help="checkpoints: scenario to test on")] = None,
     data: Data = None,
     option: Options = None,
     model: Annotated[str | None, typer.Option(help="checkpoints: open_clip architecture, where none is named")] = None,
     device: Annotated[str | None, typer.Option(help="checkpoints: auto, cpu or cuda; default: auto")] = None,
-) -> None:
+    like: Like = None,
+) -> int:
     """Release gate: did any class get worse? Exit code 0 preserved, 1 regressed, 3 undecided for lack of data."""
+    if drop is not None and drop < margin:
+        raise ValueError(f"--drop {drop:g} is less than --margin {margin:g}, which is ruled out anyway: leave it out")
     from benchmark.audit import gate
 
     request = gate.Request(
-        old, new, protected, target, alpha, margin, drop, scenario, data, tuple(option or ()), model, device
+        old=old,
+        new=new,
+        protected=tuple(protected) if protected else None,
+        target=target,
+        alpha=alpha,
+        margin=margin,
+        drop=gate.DROP if drop is None else drop,
+        scenario=scenario,
+        data=data,
+        options=tuple(option or ()),
+        model=model,
+        device=device,
+        like=like,
+        columns=columns,
     )
-    sys.exit(gate.run(request, as_json, html, junit))
+    return gate.run(request, as_json, html, junit, markdown)
 
 
 @app.command()
@@ -55,12 +78,11 @@ def check(
     junit: Annotated[Path | None, typer.Option(help="write the result to this file as JUnit XML too")] = None,
     update: Annotated[bool, typer.Option("--update", help="keep the outcomes as the new baseline")] = False,
     quiet: Quiet = False,
-) -> None:
+) -> int:
     """Run a suite's small cells again; exit code 1 if an outcome or a run's time is not the baseline's."""
     from benchmark.check.suite import run_check
 
-    if not run_check(suite, baselines, junit, update, quiet):
-        sys.exit(1)
+    return 0 if run_check(suite, baselines, junit, update, quiet) else 1
 
 
 @app.command()
@@ -70,8 +92,8 @@ def submit(
     allow_unknown_stream: Annotated[
         bool, typer.Option("--allow-unknown-stream", help="take streams whose pictures this package cannot know")
     ] = False,
-) -> None:
+) -> int:
     """Check other people's records and add them, all or none; exit code 1 with the reasons if refused."""
     from benchmark.check.submission import submit
 
-    sys.exit(submit(submitted, results, allow_unknown_stream))
+    return submit(submitted, results, allow_unknown_stream)

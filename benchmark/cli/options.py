@@ -1,14 +1,17 @@
-"""Options that several commands share."""
+"""Options that several commands share. Lists may be given with commas, by repeating the option, or both."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from benchmark.cli.app import at_home
+
 MethodOption = Annotated[
-    str,
+    list[str],
     typer.Option("--method", "-m", help="name of a method (see: list methods) or FILE.py:CLASS; several with commas"),
 ]
 ScenarioOption = Annotated[str, typer.Option("--scenario", "-s", help="name of a scenario; see: list scenarios")]
@@ -17,7 +20,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Data = Annotated[Path | None, typer.Option(help="folder of the data set, or a CSV of photos; default: MDS_BENCH_DATA")]
 Target = Annotated[str | None, typer.Option(help="folder scenario: the class to improve")]
 Protected = Annotated[
-    str | None, typer.Option(help="folder scenario: classes to keep, with commas; default: all others")
+    list[str] | None, typer.Option(help="folder scenario: classes to keep, with commas; default: all others")
 ]
 Options = Annotated[
     list[str] | None, typer.Option("--option", help="key=value of the scenario; see: list scenarios NAME")
@@ -26,6 +29,25 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="key=value of the m
 Base = Annotated[Path | None, typer.Option(help="start from this .safetensors checkpoint")]
 Model = Annotated[str | None, typer.Option(help="open_clip architecture; default: the small one shipped here")]
 Pretrained = Annotated[str | None, typer.Option(help="open_clip weights for --model, such as laion400m_e31")]
+Like = Annotated[
+    str | None, typer.Option(help="--base: of weights that do not tell, the tag that they were trained like, as openai")
+]
 Seeds = Annotated[int | None, typer.Option(help="run seeds 0 to N-1; default: 5")]
-Seed = Annotated[str | None, typer.Option(help="run these seeds, with commas")]
+Seed = Annotated[list[str] | None, typer.Option(help="run these seeds, with commas")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
+
+
+def joined(values: Sequence[str] | None) -> str | None:
+    """The values of a repeated option as one list with commas; None where it is not given."""
+    return ",".join(values) if values else None
+
+
+def methods_of(values: Sequence[str]) -> str:
+    """The values of ``--method`` as one list with commas, ``~`` as the home folder."""
+    names = [name.strip() for value in values for name in value.split(",")]
+    return ",".join(method_file(name) for name in names)
+
+
+def method_file(name: str) -> str:
+    """The name of a method, with ``~`` in the path of a file as the home folder."""
+    return str(at_home(Path(name))) if name.startswith("~") else name

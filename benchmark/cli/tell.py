@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmark.arguments import scenario_options, seeds_of
-from benchmark.cli.app import RESULTS, RUNS, app
+from benchmark.cli.app import RESULTS, RUNS, Commands, app
 from benchmark.cli.options import (
     Data,
     Device,
@@ -20,9 +19,12 @@ from benchmark.cli.options import (
     Seed,
     Seeds,
     Target,
+    joined,
+    method_file,
 )
+from benchmark.output.files import check_file
 
-data_app = typer.Typer(help="Data sets on disk, and the contents of the streams.", rich_markup_mode=None)
+data_app = Commands(help="Data sets on disk, and the contents of the streams.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 
@@ -51,7 +53,7 @@ def list_(
     """The methods with family, source and cost, or the scenarios; of one of them, its settings or options."""
     from benchmark.catalogue.listing import print_list
 
-    print_list(what, name, markdown)
+    print_list(what, name and method_file(name), markdown)
 
 
 @app.command()
@@ -76,6 +78,8 @@ def costs(
     device: Device = "auto",
 ) -> None:
     """Time a step and the preparation of a round of every method, side by side in one run."""
+    check_file("--out", out)
+    scenario_options(scenario, [], None, None, None, flags=())
     from benchmark.catalogue.costs import measure_costs
 
     measure_costs(scenario, device, out)
@@ -91,11 +95,15 @@ def calibrate(
     out: Annotated[Path | None, typer.Option(help="write the table to this Markdown file too")] = None,
 ) -> None:
     """Whether a stream measures something: base accuracy, forgetting by fine-tuning, gain by joint training."""
+    if out is not None:
+        check_file("--out", out)
+    if scenario is not None:
+        scenario_options(scenario, [], None, None, None, flags=())
+    chosen = seeds_of(seeds, joined(seed))
     from benchmark.catalogue import calibration
     from scenarios import rendered
 
-    names = rendered() if scenario is None else [scenario]
-    calibration.run(names, seeds_of(seeds, seed), device, results, out)
+    calibration.run(rendered() if scenario is None else [scenario], chosen, device, results, out)
 
 
 @app.command()
@@ -109,9 +117,11 @@ def sheet(
     pair: Annotated[str | None, typer.Option(help="two classes, with a comma: the same scenes under both")] = None,
 ) -> None:
     """Draw a contact sheet of a scenario's test images, one row per class."""
+    check_file("--out", out, ".png", ".webp", inputs=[data])
+    options = scenario_options(scenario, option or [], data, target, protected)
     from benchmark.catalogue.sheets import draw_sheet
 
-    draw_sheet(scenario, scenario_options(scenario, option or [], data, target, protected), out, pair)
+    draw_sheet(scenario, options, out, pair)
 
 
 @data_app.command()
@@ -119,18 +129,24 @@ def verify(
     scenario: ScenarioOption,
     data: Data = None,
     decode: Annotated[bool, typer.Option(help="open every image to find unreadable ones")] = True,
-) -> None:
+) -> int:
     """Whether a data set on disk is whole: files, counts per class against the official ones, unreadable images."""
+    options = scenario_options(scenario, [], data, None, None, flags=("data",), needs=("data",))
     from benchmark.catalogue.data import verify_data
 
-    if not verify_data(scenario, scenario_options(scenario, [], data, None, None), decode):
-        sys.exit(1)
+    return 0 if verify_data(scenario, options, decode) else 1
 
 
 @data_app.command()
-def card(scenario: ScenarioOption, option: Options = None) -> None:
+def card(
+    scenario: ScenarioOption,
+    data: Data = None,
+    target: Target = None,
+    protected: Protected = None,
+    option: Options = None,
+) -> None:
     """The sizes of a stream's splits and its fingerprint, as Markdown."""
-    options = scenario_options(scenario, option or [], None, None, None)
+    options = scenario_options(scenario, option or [], data, target, protected)
     from benchmark.catalogue.cards import print_card
 
     print_card(scenario, options)
@@ -139,6 +155,7 @@ def card(scenario: ScenarioOption, option: Options = None) -> None:
 @data_app.command()
 def fingerprints(out: Annotated[Path, typer.Option(help="JSON file to write")]) -> None:
     """Write versions and fingerprints of the rendered streams; the package has them in scenarios/fingerprints.json."""
+    check_file("--out", out)
     from benchmark.catalogue.data import write_fingerprints
 
     write_fingerprints(out)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HEADINGS = ("Class", "n", "Old %", "New %", "Change", "Lost", "Won", "p")
 SCENE_HEADINGS = ("Preference", "Meaning", "Chance %", "Old %", "New %", "Change", "Lost", "Won")
+IMPORTANCE = ("Change", "p", "n", "Lost", "Won", "Old %", "New %")  # of columns, on a narrow terminal
 
 
 def show(path: Path) -> None:
@@ -44,11 +45,11 @@ def print_record(record: Record, out: Console) -> None:
         say(f"This record is {old}: it cannot be compared with new ones.")
     for number, result in enumerate(record.rounds):
         title = f"round {number + 1} of {len(record.rounds)}: {result.target}, selected step {result.selected_step}"
-        print_rows(out, title, HEADINGS, _class_rows(result))
+        print_rows(out, title, HEADINGS, _class_rows(result), importance=IMPORTANCE)
         for line in (verdict(result), second_verdict(result), *worth(result)):
             say(line)
         if result.scene_pairs:
-            print_rows(out, scenes_title(result), SCENE_HEADINGS, _scene_rows(result), left=2)
+            print_rows(out, scenes_title(result), SCENE_HEADINGS, _scene_rows(result), 2, IMPORTANCE)
     if record.status == "diverged":
         say(f"diverged: counts as not preserved, preserved gain 0. {record.message}")
     elif len(record.rounds) > 1:

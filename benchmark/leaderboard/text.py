@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WIDTH = 120  # of the prose above the tables
 Marks = dict[str, str]  # the caution that a row asks for, and its footnote mark
 WORDS = 2  # columns of both tables that are no figures
+IMPORTANCE = ("preserved-gain", "devsafety", "strict", "target-gain", "runs", "no-regression", "luck", "front")  # keys
 INTRODUCTION = """\
 Best preserved gain first; where it is equal, best DevSafety. Gains and DevSafety are percentage points of test
 accuracy, over rounds × seeds. The meaning of a row's mark stands below its table."""
@@ -73,10 +74,11 @@ def print_table(frame: pd.DataFrame, console: Console) -> None:
     """Show the frame that ``table`` returns, one table per scenario."""
     shown = columns(TEXT)
     headings = [column.heading for column in shown]
+    first = [column.heading for key in IMPORTANCE for column in shown if column.key == key]
     for scenario, rows in frame.groupby("scenario", sort=False):
         found = rows.to_dict("records")
         marks = _marks(found)
-        print_rows(console, str(scenario), headings, (_cells(shown, row, marks) for row in found), WORDS)
+        print_rows(console, str(scenario), headings, (_cells(shown, row, marks) for row in found), WORDS, first)
         for note, mark in marks.items():
             console.print(f"{mark} {one_line(note)}", markup=False, highlight=False)
 

@@ -6,7 +6,7 @@ import gc
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def replace_file(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``: readers, and a look after an interruption, find the old file or the new one.
 
     Raises:
-        OSError: the file cannot be written; the old one is as it was.
+        OSError: the file, which the error names, cannot be written; the old one is as it was.
     """
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
@@ -24,8 +24,52 @@ def replace_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_files(inputs: Iterable[Path | None] = (), **outputs: Path | None) -> None:
+    """``check_file`` for every output of a command, named after its flag, which must be different files too."""
+    given = [(flag, path) for flag, path in outputs.items() if path is not None]
+    for number, (flag, path) in enumerate(given):
+        check_file(f"--{flag}", path, inputs=inputs)
+        for other, same in given[:number]:
+            if _same_file(path, same):
+                raise ValueError(f"--{other} and --{flag} name the same file {path}: name two")
+
+
+def check_file(flag: str, path: Path, *suffixes: str, inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse, before any work, a file that could not be written or should not be.
+
+    Args:
+        flag: names the file in a message, such as ``--out``.
+        path: the file, which need not exist.
+        suffixes: the endings it may have, such as ``.png``; any where none is given.
+        inputs: files that the command reads.
+
+    Raises:
+        ValueError: it is a folder or no regular file, its folder is missing or read-only, its ending is another, or it
+            is one of ``inputs``.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"{flag} {path}: name a file in a folder that exists")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{flag} {path}: is a device or pipe: name a file")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(f"{flag} {path}: the name must end in {' or '.join(suffixes)}")
+    if any(_same_file(path, given) for given in inputs if given is not None):
+        raise ValueError(f"{flag} {path}: would overwrite a file that this command reads: name another")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{flag} {path}: cannot write to the folder {path.parent}: {error.strerror}") from None
+
+
+def _same_file(one: Path, two: Path) -> bool:
+    return one.resolve() == two.resolve() or (one.exists() and two.exists() and one.samefile(two))
 
 
 def check_writable(folder: Path) -> None:

@@ -21,7 +21,7 @@ class Case:
 
 
 def write(path: Path, suite: str, cases: Sequence[Case]) -> None:
-    """Write ``cases`` as one test suite.
+    """Write ``cases`` as one test suite, with all that the schema of Jenkins' xUnit plugin asks for.
 
     Raises:
         OSError: if the file cannot be written.
@@ -31,16 +31,16 @@ def write(path: Path, suite: str, cases: Sequence[Case]) -> None:
         name=suite,
         tests=str(len(cases)),
         failures=str(sum(bool(case.failure) for case in cases)),
+        errors="0",
         skipped=str(sum(bool(case.skipped) for case in cases)),
         time=f"{sum(case.seconds for case in cases):.3f}",
     )
     for case in cases:
         element = ElementTree.SubElement(root, "testcase", classname=suite, name=_xml(case.name))
         element.set("time", f"{case.seconds:.3f}")
-        if case.failure:
-            ElementTree.SubElement(element, "failure", message=_xml(case.failure))
-        elif case.skipped:
-            ElementTree.SubElement(element, "skipped", message=_xml(case.skipped))
+        for kind, text in (("failure", case.failure), ("skipped", "" if case.failure else case.skipped)):
+            if text:  # services show the message, the text or the type
+                ElementTree.SubElement(element, kind, type=kind, message=_xml(text)).text = _xml(text)
     ElementTree.indent(root)
     replace_file(path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
 

@@ -6,8 +6,10 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from benchmark.output import narrow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,15 +63,59 @@ def console() -> Console:
 
 
 def print_rows(
-    console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1
+    console: Console,
+    title: str,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: int = 1,
+    importance: Sequence[str] = (),
 ) -> None:
-    """Show a table whose first ``left`` columns are words and the others numbers."""
+    """Show a table whose first ``left`` columns are words and the others numbers.
+
+    On a terminal that is too narrow for it, columns are left out, those last in ``importance`` first, and where that
+    does not suffice every row becomes a block of lines.
+    """
+    rows = list(rows)
+    if console.width >= LOG_WIDTH or narrow.fits(console.width, headings, rows):
+        _print_table(console, title, headings, rows, left)
+    elif (chosen := narrow.layout(console.width, headings, rows, left, importance)) is None:
+        _print_blocks(console, title, headings, rows)
+    else:
+        _print_table(console, title, headings, rows, left, chosen.widths)
+        if missing := ", ".join(headings[number] for number in chosen.left_out):
+            console.print(f"not shown on {console.width} columns: {missing}", markup=False, highlight=False)
+
+
+def _print_table(
+    console: Console,
+    title: str,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: int,
+    widths: Mapping[int, int] | None = None,
+) -> None:
+    """All columns, or those that have ``widths``."""
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(title=Text(one_line(title)), title_justify="left")
-    for number, heading in enumerate(headings):
-        shown.add_column(heading, justify="left" if number < left else "right", overflow="fold")
+    numbers = range(len(headings)) if widths is None else widths
+    for number in numbers:
+        justify: Literal["left", "right"] = "left" if number < left else "right"
+        width = None if widths is None else widths[number]
+        shown.add_column(headings[number], justify=justify, overflow="fold", width=width)
     for row in rows:
-        shown.add_row(*map(Text, row))  # as Text, or "[red]" in a name would be markup
+        shown.add_row(*(Text(row[number]) for number in numbers))  # as Text, or "[red]" in a name would be markup
     console.print(shown)
+
+
+def _print_blocks(console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A paragraph for each row: its first cell, then a line for every other that holds something."""
+    from rich.text import Text
+
+    console.print(Text(one_line(title), style="italic"))
+    for first, *others in rows:
+        console.print(Text(first, style="bold"))
+        for heading, cell in zip(headings[1:], others, strict=True):
+            if cell:
+                console.print(Text(f"  {heading}: {cell}"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -31,8 +30,7 @@ def describe(device: str) -> Environment:
     if device == "cuda":
         name, peak = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated() / 2**20
     else:
-        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
-        name, peak = "cpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        name, peak = "cpu", _peak_memory()
     return Environment(
         python=platform.python_version(),
         platform=platform.platform(),
@@ -54,6 +52,16 @@ def this_platform() -> Platform:
         torch=torch.__version__,
         threads=torch.get_num_threads(),
     )
+
+
+def _peak_memory() -> float:
+    """The most memory in MiB that this process has held so far; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _version(package: str) -> str:

@@ -12,7 +12,10 @@ import gzip
 import io
 import json
 import re
+import uuid
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,7 @@ from pydantic import ValidationError
 from benchmark.metrics.counts import Counts, count_pairs
 from benchmark.output.files import no_collection, replace_file
 from benchmark.records.schema import SCHEMA_VERSION, Record
+from scenarios.leftovers import is_leftover
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,27 +43,87 @@ def record_path(results: Path, scenario: str, method: str, seed: int, run_id: st
 def write(record: Record, predictions: pd.DataFrame, results: Path, overwrite: bool = False) -> Path:
     """Keep ``record`` and ``predictions`` (columns as in ``COLUMNS``); return the path of the record.
 
-    Predictions go first. An interruption leaves the old files, none, or predictions alone, which nothing reads.
+    Where the same outcome is kept already, made by another process at the same time, the first one stays. Predictions
+    go first. An interruption leaves the old files, none, or predictions alone, which nothing reads; a full disk the
+    old files or none.
 
     Raises:
-        ValueError: if a different record of this run exists and ``overwrite`` is false, or a column is missing.
+        ValueError: if a record of this run with another outcome exists and ``overwrite`` is false, or a column is
+            missing.
+        OSError: if the disk does not take them; the line has the file and the remedy.
     """
     path = record_path(results, record.scenario.name, record.method.name, record.seed, record.run_id)
     content = (record.model_dump_json(indent=1) + "\n").encode()
     if missing := [name for name in COLUMNS if name not in predictions.columns]:
         raise ValueError(f"predictions: columns {missing} are missing, there must be {COLUMNS}")
-    different = path.exists() and path.read_bytes() != content
-    if different and not overwrite:
-        raise ValueError(f"{path}: a different record of this run exists; use --force to replace it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if different:
-        path.unlink()  # or an interruption would leave the old record with the new predictions
+    table = _table_bytes(predictions)
+    if path.exists() and not overwrite and _kept_already(record, table, path):
+        return path
+    with saving(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace_both(path, content, table)
+    return path
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Within it, what the system refuses becomes one line that names ``path`` and the remedy.
+
+    Raises:
+        OSError: of the same number.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path} cannot be written ({error.strerror or error}): free some space or choose another folder with "
+            "--results; what is kept there stays, and the same command goes on from it",
+        ) from error
+
+
+def _table_bytes(predictions: pd.DataFrame) -> bytes:
     table = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=table, mtime=0) as file:  # no name, no time: same bytes again
         file.write(predictions[COLUMNS].to_csv(index=False, lineterminator="\n").encode())
-    replace_file(path.with_suffix(".csv.gz"), table.getvalue())
-    replace_file(path, content)
-    return path
+    return table.getvalue()
+
+
+def _replace_both(path: Path, content: bytes, table: bytes) -> None:
+    """Both files beside their places first, as this may fail; then into them, predictions first."""
+    new = {path.with_suffix(".csv.gz"): table, path: content}
+    waiting = {place: place.with_name(f".{uuid.uuid4().hex}.tmp") for place in new}
+    try:
+        for place, temporary in waiting.items():
+            replace_file(temporary, new[place])
+        if path.exists() and path.read_bytes() != content:
+            path.unlink()  # or an interruption would leave the old record with the new predictions
+        for place, temporary in waiting.items():
+            temporary.replace(place)
+    finally:
+        for temporary in waiting.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _kept_already(record: Record, table: bytes, path: Path) -> bool:
+    """Whether ``path`` holds this run in full with the same outcome: all but times and environment.
+
+    Raises:
+        ValueError: it holds another outcome.
+    """
+    try:
+        same = _outcome(record) == _outcome(read(path))
+        kept = gzip.decompress(path.with_suffix(".csv.gz").read_bytes()) if same else b""
+    except (OSError, EOFError, zlib.error):  # its predictions are lost: these are as good
+        return False
+    if not same or kept != gzip.decompress(table):
+        raise ValueError(f"{path}: a different record of this run exists; use --force to replace it")
+    return True
+
+
+def _outcome(record: Record) -> str:
+    times: Any = {"seconds": True, "created": True, "environment": True, "rounds": {"__all__": {"seconds"}}}
+    return record.model_dump_json(exclude=times)
 
 
 def read(path: Path) -> Record:
@@ -80,7 +144,7 @@ def read(path: Path) -> Record:
         first, others = error.errors()[0], error.error_count() - 1
         place = ".".join(map(str, first["loc"])) or "the record"
         reason = f"{place}: {first['msg'].removeprefix('Value error, ')}" + (f" (and {others} more)" if others else "")
-    except (OSError, ValueError) as error:  # also bad JSON and bad UTF-8
+    except (OSError, ValueError, RecursionError) as error:  # also bad JSON and bad UTF-8
         reason = getattr(error, "strerror", None) or str(error)
     raise ValueError(f"{path}: {' '.join(reason.split())}")
 
@@ -109,6 +173,8 @@ def read_all(results: Path) -> list[Record]:
     found = []
     with no_collection():
         for path in folder.glob("*/*.json"):
+            if any(part.startswith(".") or is_leftover(part) for part in path.parts[-2:]):
+                continue
             record = read(path)
             run_id = record.run_id
             if not path.stem.endswith(f"-{run_id}"):

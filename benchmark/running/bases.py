@@ -60,12 +60,14 @@ class Bases:
 
 def _find(stream: DevelopmentStream, choice: BaseChoice, device: str, progress: Progress) -> tuple[ClipClassifier, str]:
     if choice.file is not None:
-        return load_checkpoint(choice.file, stream.prompts, choice.model), choice.file.name
+        return load_checkpoint(choice.file, stream.prompts, choice.model, choice.like), choice.file.name
     if choice.model not in (None, TINY) or choice.pretrained is not None:
         if choice.pretrained is None:
             raise ValueError(f"--model {choice.model} needs weights: add --pretrained TAG or --base FILE.safetensors")
-        model = choice.model or TINY
-        return create_classifier(stream.prompts, model, choice.pretrained), f"{model}/{choice.pretrained}"
+        if choice.model is None:
+            raise ValueError(f"--pretrained {choice.pretrained} needs an architecture: add --model NAME")
+        classifier = create_classifier(stream.prompts, choice.model, choice.pretrained)
+        return classifier, f"{classifier.architecture}/{choice.pretrained}"
     if stream.base is not None and (shipped := shipped_base(stream.base)) is not None:
         return load_checkpoint(shipped, stream.prompts), stream.base
     if stream.pretraining is None:
@@ -96,8 +98,11 @@ def trained_base(stream: DevelopmentStream, recipe: Recipe, device: str, progres
     key = hashlib.sha256(f"{data.digest()} {stream.prompts} {recipe.model_dump_json()}".encode()).hexdigest()[:16]
     path = cache_folder() / "bases" / f"{stream.name}-{key}.safetensors"
     if not path.is_file():
+        try:
+            check_writable(path.parent)  # before the training, which would be lost
+        except ValueError as error:
+            raise ValueError(f"{error} with MDS_BENCH_CACHE, to keep the base that is trained first") from None
         model = pretrain(data, stream.prompts, recipe, device, lambda done, total: progress("base", done, total))
-        path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, checkpoint_bytes(model.cpu(), recipe.model))
     return path
 

@@ -16,6 +16,7 @@ from benchmark.records.tuned import tuned
 from benchmark.running.presets import Preset, preset
 from benchmark.running.request import BaseChoice, Request, validated
 from benchmark.running.streams import build
+from scenarios.wording import some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,10 +36,13 @@ def make_records(request: Request, reporter: Reporter) -> list[Record]:
     """Run every method and seed that has no record yet; all records, by method.
 
     Raises:
-        ValueError: a name, setting, option, folder or checkpoint is not usable.
+        ValueError: a name, setting, option, folder or checkpoint is not usable; or, once all else is done, another
+            process has made a run with another outcome meanwhile.
+        OSError: the disk does not take a record; those before it are kept.
     """
     jobs = Jobs(request, reporter)
     found: list[Record] = []
+    refused: list[str] = []
     for seed in request.seeds:
         for job in jobs.of_seed(seed):
             path = files.record_path(request.results, job.stream.name, job.method, seed, job.run_id)
@@ -47,8 +51,15 @@ def make_records(request: Request, reporter: Reporter) -> list[Record]:
                 found.append(files.read(path))
                 continue
             record, predictions = job.execute(partial(reporter.report, f"{job.method} seed {seed}"))
-            files.write(record, predictions, request.results, overwrite=request.force)
-            found.append(record)
+            try:
+                kept = files.write(record, predictions, request.results, overwrite=request.force)
+            except ValueError as error:  # another process was faster, with another outcome: the others still count
+                refused.append(str(error))
+                reporter.say(refused[-1])
+                continue
+            found.append(files.read(kept))
+    if refused:
+        raise ValueError(some(refused, 1))
     return sorted(found, key=lambda record: request.methods.index(record.method.name))
 
 

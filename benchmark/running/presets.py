@@ -44,4 +44,4 @@ def preset(name: str, scenario: str) -> Preset:
         "tau": 0.01 if places else 0.05,
         "t": 0.05,
     }
-    return Preset("ViT-B-16", "openai", {"image_size": 224, "protected_per_class": kept}, settings)
+    return Preset("ViT-B-16-quickgelu", "openai", {"image_size": 224, "protected_per_class": kept}, settings)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from methods import one_name
 from scenarios.wording import known_names
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -16,11 +17,27 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class BaseChoice:
-    """The base asked for with ``--base``, ``--model`` and ``--pretrained``; all None means the stream's own base."""
+    """The base asked for with ``--base``, ``--model``, ``--pretrained``, ``--like``; all None: the stream's own.
+
+    Raises:
+        ValueError: two of them contradict each other.
+    """
 
     file: Path | None = None
     model: str | None = None
     pretrained: str | None = None
+    like: str | None = None  # how the weights of a file that does not tell were trained: as those of this tag
+
+    def __post_init__(self) -> None:
+        if self.file is not None and self.pretrained is not None:
+            raise ValueError(
+                f"--base {self.file} and --pretrained {self.pretrained} are two bases: give one of them (--like TAG "
+                "tells that the weights of a file were trained as those of a tag)"
+            )
+        if self.like is not None and self.file is None:
+            raise ValueError(
+                f"--like {self.like} tells how the weights of a file were trained: give it with --base FILE"
+            )
 
 
 @dataclass(frozen=True)
@@ -41,8 +58,8 @@ class Request:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The names."""
-        return tuple(dict.fromkeys(name.strip() for name in self.method.split(",")))
+        """The names, each once, as records have them."""
+        return tuple(dict.fromkeys(one_name(name.strip()) for name in self.method.split(",")))
 
 
 def validated(model: type[Model], values: Mapping[str, Any], owner: str) -> Model:

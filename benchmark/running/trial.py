@@ -6,9 +6,27 @@ import time
 import traceback
 from collections.abc import Callable
 
+import methods
 from benchmark.running.guards import global_seeds, place
 from benchmark.running.promises import CHECKS, OF_TRAINING, Broken, Subject, check_contract
 from methods.strategy import RoundStrategy
+
+
+def try_method(name: str, report: Callable[[str], None] = print) -> bool:
+    """Load a method and try it; a file that ends the program when it is imported has failed.
+
+    Raises:
+        ValueError: there is no such method, or its file cannot be imported.
+    """
+    try:
+        strategy = methods.load(name)
+    except (SystemExit, ValueError) as error:
+        if not isinstance(ended := error if isinstance(error, SystemExit) else error.__cause__, SystemExit):
+            raise
+        report(_line("import", f"ends the program with SystemExit({ended.code!r}): a file of a method must not"))
+        report(f"{name}: 1 failed")
+        return False
+    return run_trial(strategy, name, report)
 
 
 def run_trial(strategy: type[RoundStrategy], name: str, report: Callable[[str], None] = print) -> bool:
@@ -47,7 +65,9 @@ def _reason(check: Callable[[Subject], None], subject: Subject) -> str:
             check(subject)
     except Broken as broken:
         return str(broken)
-    except Exception as error:  # whatever the method raised
+    except KeyboardInterrupt:  # the user's
+        raise
+    except BaseException as error:  # whatever the method raised: to end the program is to fail
         where = place(traceback.extract_tb(error.__traceback__), subject.strategy)
         return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
     return ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 import math
 import random
 import re
@@ -21,7 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from pydantic import NonNegativeInt, ValidationError
+from pydantic import Field, NonNegativeInt, ValidationError
 
 from benchmark.metrics import preservation
 from benchmark.metrics.counts import count_pairs
@@ -29,15 +28,20 @@ from benchmark.output.files import replace_file
 from benchmark.output.progress import Reporter
 from benchmark.output.tables import canonical, console, points, print_rows
 from benchmark.records import tuned
+from benchmark.records.files import saving
 from benchmark.records.schema import BaseInfo, Frozen, PlainDict
 from benchmark.running.jobs import Jobs
 from benchmark.running.request import Request
+from scenarios import SCENARIOS, builder
+from scenarios.leftovers import is_leftover
+from scenarios.options import changed_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from benchmark.running.runner import Run
     from methods.strategy import Settings
+    from scenarios.stream import DevelopmentStream
 
 TUNING_SEEDS = (1000, 1001)  # never reported
 BUDGET = 6  # trials per method
@@ -81,11 +85,12 @@ class Tuning(Frozen):
     base: BaseInfo
     seeds: tuple[int, ...]
     margin: float
+    options: PlainDict = Field(default_factory=dict)  # of the stream, where they are not its defaults
     trials: tuple[Trial, ...] = ()
 
     @property
     def chosen(self) -> Trial:
-        """The best trial; ties go to the first, so to the defaults before others."""
+        """The best trial; ties go to the first, so to the defaults before others. Without outcomes if all diverged."""
         return max(self.trials, key=lambda trial: rank(trial, self.margin))
 
 
@@ -177,6 +182,7 @@ def search(
         base=first.base_info,
         seeds=tuple(run.stream.seed for run in runs),
         margin=noise_margin(images),
+        options=_changed(first.stream),
     )
     path = path_of(results, tuning.scenario, tuning.method)
     if path.is_file() and (kept := read(path)).model_copy(update={"trials": ()}) == tuning:
@@ -188,8 +194,9 @@ def search(
         if plain not in tried:
             trial = Trial(settings=values, outcomes=_outcomes(runs, first.strategy.SETTINGS(**values)))
             tuning = tuning.model_copy(update={"trials": (*tuning.trials, trial)})
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, (tuning.model_dump_json(indent=1) + "\n").encode())
+            with saving(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(path, (tuning.model_dump_json(indent=1) + "\n").encode())
         on_trial(number + 1, len(wanted))
     return tuning
 
@@ -221,31 +228,52 @@ def _outcomes(runs: Sequence[Run], settings: Settings) -> tuple[Outcome, ...]:
     return tuple(found)
 
 
-def collect(results: Path) -> dict[str, dict[str, PlainDict]]:
-    """The settings that every search under ``results`` chose: {scenario: {method: {setting: value}}}, sorted."""
-    chosen: dict[str, dict[str, PlainDict]] = {}
+def collect(results: Path) -> tuned.Chosen:
+    """The settings that every search under ``results`` chose: {scenario: {method: {setting: value}}}, sorted.
+
+    Raises:
+        ValueError: if a search cannot be read, or was not of the stream as it is by default.
+    """
+    chosen: tuned.Chosen = {}
     for path in sorted((Path(results) / "tuning").glob("*/*.json")):
+        if is_leftover(path.name) or path.name.startswith("."):
+            continue
         tuning = read(path)
-        chosen.setdefault(tuning.scenario, {})[tuning.method] = tuning.chosen.settings
+        if tuning.options:
+            raise ValueError(
+                f"{path}: was a search on a stream of other sizes ({canonical(tuning.options)}), which says little "
+                "about the stream by default: tune without --option, or give its settings with run --set"
+            )
+        if tuning.chosen.outcomes:  # else every trial diverged
+            chosen.setdefault(tuning.scenario, {})[tuning.method] = tuning.chosen.settings
     return {scenario: dict(sorted(methods.items())) for scenario, methods in sorted(chosen.items())}
 
 
 def tuned_bytes(results: Path) -> bytes:
-    """Content of ``records/tuned.json`` for the searches under ``results``.
+    """Content of a file of settings for the searches under ``results`` alone.
 
     Raises:
-        ValueError: if there are none, or one cannot be read.
+        ValueError: if there are none that chose settings, or one cannot be read or adopted.
     """
     chosen = collect(results)
     if not chosen:
-        raise ValueError(f"{Path(results) / 'tuning'}: holds no searches; make some with `python -m benchmark tune`")
-    return (json.dumps(chosen, indent=1) + "\n").encode()
+        raise ValueError(
+            f"{Path(results) / 'tuning'}: holds no searches that chose settings; make some with "
+            "`python -m benchmark tune`"
+        )
+    return tuned.as_bytes(chosen)
 
 
 def adopt(results: Path) -> None:
-    """Let ``run`` start from the settings that the searches under ``results`` chose."""
-    replace_file(tuned.FILE, tuned_bytes(results))
-    print(f"settings: {tuned.FILE}")
+    """Let ``run`` start from the settings that the searches under ``results`` chose; those of others stay."""
+    tuned_bytes(results)  # raises where there is nothing to adopt
+    print("\n".join(tuned.adopt(collect(results))))
+
+
+def _changed(stream: DevelopmentStream) -> dict[str, Any]:
+    """The options of a stream, flags aside, that are not its defaults."""
+    scenario = SCENARIOS.get(stream.name)
+    return changed_options(builder(stream.name), stream.options, scenario.flags) if scenario else {}
 
 
 def print_trials(tuning: Tuning, console: Console) -> None:
@@ -255,11 +283,13 @@ def print_trials(tuning: Tuning, console: Console) -> None:
     title = f"{tuning.method} on {tuning.scenario}, validation, seeds {', '.join(map(str, tuning.seeds))}"
     rows = [
         [
-            ("* " if trial is tuning.chosen else "") + (canonical(trial.settings) if trial.settings else "defaults"),
+            ("* " if trial is tuning.chosen and trial.outcomes else "")
+            + (canonical(trial.settings) if trial.settings else "defaults"),
             points(trial.target_gain) if trial.outcomes else "diverged",
             points(trial.devsafety) if trial.outcomes else "",
         ]
         for trial in tuning.trials
     ]
     print_rows(console, title, ("Settings", "Target gain", "DevSafety"), rows)
-    console.print(Text(f"* chosen: the greatest gain of those with DevSafety {points(-tuning.margin)} or better"))
+    rule = f"* chosen: the greatest gain of those with DevSafety {points(-tuning.margin)} or better"
+    console.print(Text(rule if tuning.chosen.outcomes else "none was chosen: every trial diverged"))

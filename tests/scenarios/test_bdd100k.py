@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from scenarios import bdd100k, build, real
-from scenarios.bdd100k import LABELS, PLANS, foggy, frames, overcast, pool, rounds, stream, tunnel
+from scenarios import bdd100k_files, build, real
+from scenarios.bdd100k import PLANS, foggy, frames, overcast, pool, rounds, stream, tunnel
+from scenarios.bdd100k_files import LABELS
 from scenarios.stream import DevelopmentStream
 
 SIDE = 16
@@ -267,6 +270,39 @@ class TestLayouts:
         with pytest.raises(ValueError, match="class 'clear' has 0 train, 0 val, 0 test images"):
             make(data)
 
+    def test_each_archive_in_a_folder_of_its_own(self, originals: Path, tmp_path: Path) -> None:
+        shutil.copytree(originals / "labels", tmp_path / "bdd100k_labels_release/bdd100k/labels")
+        shutil.copytree(originals / "images", tmp_path / "bdd100k_images/bdd100k/images")
+        assert make(tmp_path).fingerprint == make(originals).fingerprint
+
+    @pytest.mark.parametrize("place", ["labels/100k", "bdd100k_labels/100k"])
+    def test_one_file_per_image(self, originals: Path, data: Path, place: str) -> None:
+        for split in ("train", "val"):
+            (data / place / split).mkdir(parents=True)
+            for listed in read_labels(data, split):
+                stem = str(listed["name"]).removesuffix(".jpg")
+                one = {"name": stem, "frames": [{"objects": []}], "attributes": listed["attributes"]}
+                (data / place / split / f"{stem}.json").write_text("\n" + json.dumps(one), encoding="utf-8-sig")
+            (data / place / split / "._x.json").write_bytes(b"\0")
+        shutil.rmtree(data / "labels/det_20")
+        one, other = make(originals), make(data)
+        assert (one.fingerprint, one.training_fingerprint) == (other.fingerprint, other.training_fingerprint)
+        broken = next(file for file in (data / place / "val").iterdir() if not file.name.startswith("."))
+        broken.write_text("[" * 100_000)
+        with pytest.raises(ValueError, match=rf"{broken.name} is no label of a BDD100K frame") as caught:
+            make(data)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("before", "encoding"),
+        [("", "utf-8-sig"), ("\n \r\n", "utf-8"), ("\n", "utf-8-sig"), (" " * 9_000, "utf-8"), ("", "utf-16")],
+    )
+    def test_labels_that_an_editor_wrote(self, originals: Path, data: Path, before: str, encoding: str) -> None:
+        for split in ("train", "val"):
+            text = before + json.dumps(read_labels(data, split), ensure_ascii=False)
+            (data / NEW.format(split)).write_text(text, encoding=encoding)
+        assert make(data).fingerprint == make(originals).fingerprint
+
     def test_one_level_down_and_from_the_environment(self, originals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         expected = make(originals).fingerprint
         assert make(originals.parent).fingerprint == expected
@@ -286,9 +322,9 @@ class TestCache:
         decoded: list[Path] = []
         read, parsed = real.decode, []
         monkeypatch.setattr(real, "decode", lambda paths, side: decoded.extend(paths) or read(paths, side))
-        parse = bdd100k.ijson.items
+        parse = bdd100k_files.ijson.items
         monkeypatch.setattr(
-            bdd100k.ijson, "items", lambda handle, prefix: parsed.append(handle.name) or parse(handle, prefix)
+            bdd100k_files.ijson, "items", lambda handle, prefix: parsed.append(handle.name) or parse(handle, prefix)
         )
         one = make(data, protected_per_class=3)
         first = len(decoded)
@@ -369,7 +405,7 @@ class TestRefusals:
 
     def test_another_folder(self, tmp_path: Path) -> None:
         picture(0).save(tmp_path / "0.png")
-        self.refused(tmp_path, r"holds no labels/det_20/det_train\.json, labels/det_20/det_val\.json, .*bdd100k\.com")
+        self.refused(tmp_path, r"holds no labels/det_20/det_train\.json, .* or labels/100k/val/.*bdd100k\.com")
 
     def test_no_images(self, data: Path) -> None:
         shutil.rmtree(data / "images/100k/val")
@@ -485,3 +521,45 @@ class TestExternal:
     def test_four_targets_take_none(self, originals: Path, pairs: Path) -> None:
         with pytest.raises(ValueError, match="external: bdd100k-rounds has 4 targets"):
             make(originals, name="bdd100k-rounds", external=str(pairs))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "attributes", "x"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+def is_read_or_refused_in_a_line(value: object, folder: Path) -> None:
+    for file in (folder / "labels.json", folder / "100k" / "one.json"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(value))
+        place = file if file.parent == folder else file.parent
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MDS_BENCH_CACHE", str(folder / "cache"))
+            try:
+                table = bdd100k_files.read_labels(place)
+                real.ranks(table["name"])
+            except ValueError as error:
+                assert str(error).startswith(f"data: {file} is no ") and len(str(error).splitlines()) == 1
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("any")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(JSON)
+def test_any_json_is_labels_or_refused_in_a_line(scratch: Path, value: object) -> None:
+    is_read_or_refused_in_a_line(value, scratch)
+
+
+@pytest.mark.slow
+@settings(max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(JSON)
+def test_any_json_is_labels_or_refused_in_a_line_often(scratch: Path, value: object) -> None:
+    is_read_or_refused_in_a_line(value, scratch)

@@ -22,7 +22,8 @@ from torchvision import transforms
 from scenarios import build, decoding
 from scenarios.decoding import decode
 from scenarios.folder import ENOUGH, MINIMUM, RARE_SHARE, _split, _split_class, folder
-from scenarios.photos import SPLITS, Photo, find_photos
+from scenarios.photo_kinds import readable_suffixes
+from scenarios.photos import SPLITS, Photo, find_photos, look
 from scenarios.stream import DevelopmentStream
 
 SIDE = 16
@@ -136,8 +137,8 @@ class TestStream:
         expected = make(originals, protected_per_class=4)
         walk = os.walk
 
-        def backwards(top: Path) -> object:
-            return ((parent, folders, files[::-1]) for parent, folders, files in walk(top))
+        def backwards(top: Path, onerror: Callable[[OSError], object]) -> object:
+            return ((parent, folders, files[::-1]) for parent, folders, files in walk(top, onerror=onerror))
 
         monkeypatch.setattr(os, "walk", backwards)
         stream = make(data, protected_per_class=4)
@@ -295,7 +296,7 @@ class TestCsv:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"path;label\na.png;barn\n", "no column path and no column label, its first line is 'path;label'"),
+            (b"path;label\na.png;barn\n", "line 2: there is no file a.png"),
             (b"path,klass\na.png,barn\n", "no column label"),
             (b"path,label\n", "no rows"),
             (b"", "no column path"),
@@ -412,6 +413,77 @@ class TestFiles:
         (data / ".git").mkdir()
         picture(6).save(data / "loose.png")
         assert make(data).fingerprint == expected
+
+    def test_what_systems_leave_behind_is_ignored_and_the_rest_is_counted(self, data: Path) -> None:
+        expected = make(data).fingerprint
+        for name in ("._000.png", "Thumbs.db", "desktop.ini", ".DS_Store", ".ipynb_checkpoints/0.png"):
+            file = data / "yard" / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(b"0")
+        for name in ("__MACOSX", "lost+found", "$RECYCLE.BIN"):
+            shutil.copytree(data / "yard", data / name)
+        assert make(data).fingerprint == expected and list(find_photos(str(data))) == sorted(COUNTS)
+        assert look(str(data)).told("yard") == ""
+        for name in (".hidden.png", "a.heic", "b.HEIC", "notes.txt", "README", "c.cr2"):
+            (data / "yard" / name).write_bytes(b"0")
+        (data / "loose.png").write_bytes(b"0")
+        assert make(data).fingerprint == expected
+        told = look(str(data)).told("yard")
+        assert "1 hidden" in told and "2 .heic (install pillow-heif" in told and "1 .txt (no photos)" in told
+        assert "1 without a suffix" in told and "1 .cr2 (cannot be read" in told
+        assert look(str(data)).left_out[""] == {"beside the class folders": 1}
+
+    @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".avif", ".jp2", ".tga", ".JPG"])
+    def test_whatever_pillow_reads_is_read(self, data: Path, suffix: str) -> None:
+        if suffix not in (".JPG", *readable_suffixes()):
+            pytest.skip("this Pillow has no codec for it")
+        for file in (data / "yard").iterdir():
+            Image.open(file).save(file.with_suffix(suffix))
+            file.unlink()
+        assert len(find_photos(str(data))["yard"]) == COUNTS["yard"]
+        make(data)
+
+    def test_a_class_that_is_too_small_says_what_was_left_out(self, data: Path) -> None:
+        for file in list((data / "yard").iterdir())[:3]:
+            file.rename(file.with_suffix(".svg"))
+        with pytest.raises(ValueError, match=r"class 'yard' has 17 \(.*; left out: 3 \.svg \(cannot be read"):
+            make(data)
+
+    def test_a_folder_that_cannot_be_listed_stops_it(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (data / "yard" / "secret").mkdir()
+        scan = os.scandir
+
+        def refuse(path: object) -> object:
+            if str(path).endswith("secret"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return scan(path)  # type: ignore[call-overload]
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(ValueError, match=r"data: .*secret cannot be listed \(Permission denied\)"):
+            make(data)
+
+    def test_split_folders_are_splits(self, originals: Path, tmp_path: Path) -> None:
+        names = {"base": "base", "train": "Train", "val": "validation", "test": "test"}
+        for label, parts in _split(find_photos(str(originals)), "barn", ["pier", "tall_building", "yard"], 0.4).items():
+            for split, photos in parts.items():
+                for photo in photos:
+                    place = tmp_path / names[split] / label / photo.name
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(photo.path, place)
+        one, other = make(originals), make(tmp_path)
+        assert (one.fingerprint, one.training_fingerprint) == (other.fingerprint, other.training_fingerprint)
+        shutil.rmtree(tmp_path / "test")
+        with pytest.raises(ValueError, match="0 test"):
+            make(tmp_path)
+        (tmp_path / "extra").mkdir()  # now these are class folders
+        assert list(find_photos(str(tmp_path))) == ["Train", "base", "extra", "validation"]
+
+    def test_classes_may_be_named_as_splits(self, data: Path) -> None:
+        for old, new in (("barn", "train"), ("pier", "base")):
+            (data / old).rename(data / new)
+        shutil.rmtree(data / "yard")
+        shutil.rmtree(data / "tall_building")
+        assert list(find_photos(str(data))) == ["base", "train"]
 
     def test_names_need_not_be_ascii(self, data: Path) -> None:
         composed, decomposed = (unicodedata.normalize(form, "plage_été") for form in ("NFC", "NFD"))

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from scenarios import pixels
+from scenarios import pixel_file, pixels
 from scenarios.cache import cache_folder, limit_bytes
 from scenarios.pixel_file import PAGE
 from scenarios.pixels import PixelStore, load_photos, photo_store, reporting
@@ -402,6 +402,44 @@ class TestNoDisk:
         rest = Maker()
         store(rest).take(range(20))
         assert [row for call in rest.calls for row in call] == list(range(5, 20))
+
+    def test_a_disk_without_room_for_the_stamps(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Reading what was never written can end the process where a file system finds room for it only then."""
+
+        def full(descriptor: int, offset: int, size: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "posix_fallocate", full)
+        with pytest.warns(UserWarning, match="No space left on device") as caught:
+            assert torch.equal(store(Maker()).take(range(20)), render(list(range(20))))
+            store(refuse).take([3])  # from memory
+        assert len(caught) == 1
+        assert all(file.stat().st_blocks == 0 for file in files())
+
+    def test_a_file_that_others_cut_off_is_given_up(self) -> None:
+        noise = store(Maker())
+        noise.take(range(20))
+        os.truncate(files()[0], 100)
+        with pytest.warns(UserWarning, match="cut off by another program"):
+            assert torch.equal(noise.take([5, 0]), render([5, 0]))
+        assert noise.take([]).shape == (0, 3, SIDE, SIDE)
+
+    def test_a_system_without_these_calls(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("pwrite", "posix_fallocate", "sched_getaffinity"):
+            monkeypatch.delattr(os, name, raising=False)
+        monkeypatch.setattr(os, "supports_fd", set())
+        monkeypatch.setattr(pixel_file, "FLAGS", 0)
+        assert torch.equal(store(Maker()).take(range(20)), render(list(range(20))))
+        assert torch.equal(store(refuse).take([7, 2]), render([7, 2]))
+
+    @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL])
+    def test_a_file_system_that_cannot_reserve(self, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unable(descriptor: int, offset: int, size: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "posix_fallocate", unable)
+        store(Maker()).take(range(20))
+        assert torch.equal(store(refuse).take([7, 2]), render([7, 2]))
 
     def test_errors_of_the_maker_are_not_taken_for_a_full_disk(self) -> None:
         def broken(rows: list[int]) -> Tensor:

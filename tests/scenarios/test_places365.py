@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from scenarios import build, places365, real
-from scenarios.places365 import CATEGORIES, TRAIN, VAL, categories, dressing_room, pool
+from scenarios.places365 import dressing_room, pool
+from scenarios.places365_files import CATEGORIES, TRAIN, VAL, categories
 from scenarios.stream import DevelopmentStream
 
 SIDE = 16
@@ -195,6 +196,39 @@ class TestLayouts:
             (data / new).parent.mkdir(exist_ok=True)
             (data / old).rename(data / new)
         assert make(data).fingerprint == make(originals).fingerprint
+
+    @pytest.mark.parametrize("lists", [True, False])
+    @pytest.mark.parametrize("letters", [True, False])
+    def test_class_folders_are_the_same_stream(
+        self, originals: Path, tmp_path: Path, lists: bool, letters: bool
+    ) -> None:
+        easy = tmp_path / "places365_standard"
+        train, val = ("data_256", "val_256") if letters else ("train", "val")
+        for number, line in enumerate((originals / VAL).read_text().split("\n")[:-1]):
+            name, label = line.split(" ")[0], CLASSES[int(line.split(" ")[1])]
+            below = f"{label[0]}/{label}" if letters else label.replace("/", "-")
+            save(easy / val / below / name, 1000 * (number // VAL_OF_CLASS) + 500 + number % VAL_OF_CLASS)
+        for index, label in enumerate(CLASSES):
+            below = f"{label[0]}/{label}" if letters else label.replace("/", "-")
+            for number in range(OF_CLASS):
+                name = f"{number:08}{'é' if number % 2 else ''}.jpg"
+                save(easy / train / below / name, 1000 * index + number)
+        (easy / train / "__MACOSX").mkdir()
+        for name in (CATEGORIES, TRAIN, VAL) if lists else ():
+            shutil.copy(originals / name, easy)
+        one, other = make(originals), make(tmp_path)
+        assert (one.fingerprint, one.training_fingerprint) == (other.fingerprint, other.training_fingerprint)
+        save(easy / train / "zoo2" / "0.jpg", 1)
+        if lists and not letters:
+            with pytest.raises(ValueError, match="folders of no class: zoo2"):
+                make(tmp_path)
+
+    def test_flat_val_without_categories_needs_them(self, data: Path) -> None:
+        (data / TRAIN).unlink()
+        assert make(data).classes == CLASSES  # images in class folders stand for the list
+        (data / CATEGORIES).unlink()
+        with pytest.raises(ValueError, match=r"holds 4 of 365 classes, so .*places365_val\.txt needs categories"):
+            make(data)
 
     def test_from_the_environment(self, originals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MDS_BENCH_DATA", str(originals.parent))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.bdd100k import LABELS, PLANS
+from scenarios.bdd100k import PLANS
+from scenarios.bdd100k_files import LABELS
 from scenarios.verify import WEATHER_TEST, Count, Report, verify
 from tests.scenarios.test_bdd100k import frame, read_labels, write_bdd100k, write_labels
 from tests.scenarios.test_places365 import CATEGORIES, OF_CLASS, TRAIN, VAL_OF_CLASS, write_places365
@@ -104,7 +105,7 @@ class TestBDD100K:
         report = verify("bdd100k-foggy", str(bdd))
         assert not report.ok and not report.counts
         assert [what for what, place in report.places.items() if not place] == [
-            "labels/det_20/det_train.json",
+            "labels/det_20/det_train.json, labels/bdd100k_labels_images_train.json or labels/100k/train/*.json",
             "images/100k/val",
         ]
         assert "MISSING: images/100k/val" in text(report) and "found: " in text(report)

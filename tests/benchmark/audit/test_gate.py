@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import cache
 from html.parser import HTMLParser
@@ -17,7 +18,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 from statsmodels.stats.multitest import multipletests
@@ -252,7 +253,7 @@ NAMES = ("cat", "dog", "fox")
 
 
 def write_predictions(folder: Path, flips: dict[str, tuple[int, int]], n: int = 200) -> tuple[str, ...]:
-    """Two files with ``n`` images a class, of which so many are lost and won; the flags that name them."""
+    """Two files with ``n`` images per class, of which so many are lost and won; the flags that name them."""
     for side in (0, 1):
         lines = ["id,label,prediction"]
         for name, (lost, won) in flips.items():
@@ -347,6 +348,89 @@ def test_junit_has_a_case_for_each_protected_class(tmp_path: Path, call: Call) -
     assert outcome == {'cat\\<&">': ["failure"], "dog": ["skipped"], "fox": []}
 
 
+def test_markdown_says_what_the_terminal_says(tmp_path: Path, call: Call) -> None:
+    files = write_predictions(tmp_path, {"a|b <i>": (30, 0), "dog": (2, 1)})
+    code, out, _ = call(*files, "--markdown", str(tmp_path / "gate.md"))
+    title, *lines, table = (tmp_path / "gate.md").read_text(encoding="utf-8").strip().split("\n\n")
+    assert code == 1 and title == "## Release gate: regressed"
+    assert [line.replace("\\", "") for line in lines] == out.strip().splitlines()[-len(lines) :]
+    rows = table.splitlines()
+    assert len(rows) == 4 and rows[0].startswith("| Class | Verdict | n |")
+    assert rows[2].startswith(r"| a\|b \<i\> | regressed | 200 |")
+
+
+def test_the_same_file_twice_is_said(tmp_path: Path, call: Call) -> None:
+    old = write_predictions(tmp_path, {"cat": (0, 1)})[1]
+    for new in (old, str(tmp_path / "copy.csv")):
+        (tmp_path / "copy.csv").write_bytes(Path(old).read_bytes())
+        code, _, err = call("--old", old, "--new", new)
+        assert code == 0 and err == "warning: --old and --new are the same file: no model was compared with another\n"
+
+
+def test_a_class_that_neither_model_gets_right_is_never_kept(tmp_path: Path, call: Call) -> None:
+    found = audit({"cat": flipped(0, 0), "dog": Counts(800, 0, 0, 0)}, margin=0.5)
+    assert statuses(found) == {"cat": "kept", "dog": "undecided"}
+    for side in ("old", "new"):
+        lines = [f"{k},{'cat' if k % 2 else 'dog'},cat" for k in range(400)]
+        (tmp_path / f"{side}.csv").write_text("\n".join(["id,label,prediction", *lines]))
+    files = ("--old", str(tmp_path / "old.csv"), "--new", str(tmp_path / "new.csv"))
+    code, out, _ = call(*files, "--junit", str(tmp_path / "gate.xml"))
+    assert code == 3 and "neither model gets an image right, so there is nothing to keep: dog" in out
+    assert call(*files, "--protected", "cat")[0] == 0
+
+
+def test_names_with_commas_can_be_given_and_are_quoted(tmp_path: Path, call: Call) -> None:
+    for side in ("old", "new"):
+        with (tmp_path / f"{side}.csv").open("w", newline="") as file:
+            rows = [(f"{name}{k}", name, name) for name in ("clear", "living, modern") for k in range(100)]
+            csv.writer(file).writerows([("id", "label", "prediction"), *rows, (side, "clear", "clear")][:201])
+    files = ("--old", str(tmp_path / "old.csv"), "--new", str(tmp_path / "new.csv"), "--json")
+    for names in ('"living, modern",clear', "living, modern"):
+        code, out, _ = call(*files, "--protected", names)
+        assert code == 0 and "living, modern" in json.loads(out)["protected"]
+    code, _, err = call(*files, "--protected", "living,clear")
+    assert code == 2 and 'known are clear, "living, modern"' in err
+
+
+def test_many_images_and_classes_take_seconds() -> None:
+    from benchmark.audit import words
+
+    counts = {f"c{k}": flipped(50 + k, 49 + k, 3000 + k) for k in range(1000)}
+    started = time.process_time()
+    found = audit(counts | {"large": flipped(10_001, 10_000, 100_000)})
+    assert all(words.images_to_decide(found, one) for one in found.of("undecided"))
+    assert time.process_time() - started < 15
+
+
+def fuzz(tmp_path: Path, call: Call, content: bytes, suffix: str) -> None:
+    path, other = tmp_path / f"fuzzed{suffix}", tmp_path / "old.csv"
+    path.write_bytes(content)
+    code, _, err = call("--old", str(other), "--new", str(path))
+    assert code in (0, 1, 2, 3) and err.count("\n") == (code == 2), err
+    assert "Traceback" not in err
+
+
+fuzzed = st.binary(max_size=200) | st.text('id,label;prediction\n\t"\\{}[]:01ab .=sp', max_size=200).map(str.encode)
+fuzzed |= fuzzed.map(lambda rest: b"id,label,prediction\n" + rest)
+suffixes = st.sampled_from([".csv", ".csv.gz", ".tsv", ".jsonl", ".parquet"])
+quick = [HealthCheck.function_scoped_fixture]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=quick)
+@given(fuzzed, suffixes)
+def test_any_bytes_are_a_verdict_or_one_line(tmp_path: Path, call: Call, content: bytes, suffix: str) -> None:
+    write_predictions(tmp_path, {"cat": (2, 2)}, n=5)
+    fuzz(tmp_path, call, content, suffix)
+
+
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=None, suppress_health_check=quick)
+@given(fuzzed, suffixes)
+def test_any_bytes_at_all_are_a_verdict_or_one_line(tmp_path: Path, call: Call, content: bytes, suffix: str) -> None:
+    write_predictions(tmp_path, {"cat": (2, 2)}, n=5)
+    fuzz(tmp_path, call, content, suffix)
+
+
 class Tags(HTMLParser):
     """The tags of a page, and its text."""
 
@@ -403,6 +487,11 @@ def test_the_same_predictions_write_the_same_page_whatever_the_order_of_rows(tmp
         (("--alpha", "2"), "--alpha must lie between"),
         (("--html", "nowhere/gate.html"), "name a file in a folder that exists"),
         (("--junit", "."), "name a file in a folder that exists"),
+        (("--markdown", "nowhere/gate.md"), "name a file in a folder that exists"),
+        (("--columns", "id=name"), "column name is missing"),
+        (("--columns", "idea=name"), "--columns idea=name: give each column once, as in id=NAME"),
+        (("--columns", "id=a,id=b"), "give each column once"),
+        (("--columns", "id=a,label=a"), "'a' cannot be two columns"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(
@@ -412,7 +501,10 @@ def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(
     monkeypatch.delenv("MDS_BENCH_DATA", raising=False)
     files = write_predictions(Path(), {"cat": (2, 2)})
     before = sorted(tmp_path.iterdir())
-    code, out, err = call(*files, *arguments, *(() if "--html" in arguments else ("--html", "gate.html")))
+    flags = [files, arguments, ("--html", "gate.html")]
+    given = dict(pair for one in reversed(flags) for pair in zip(one[::2], one[1::2], strict=True))
+    given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+    code, out, err = call(*(word for pair in given.items() for word in pair))
     assert code == 2 and out == "" and err.count("\n") == 1 and message in err
     assert sorted(tmp_path.iterdir()) == before
 

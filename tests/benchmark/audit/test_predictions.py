@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import doctest
 import random
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from benchmark.audit import names as names_module
 from benchmark.audit import predictions
+from benchmark.audit.names import lookalikes
 from benchmark.metrics.counts import Counts
 
 OLD = [("1", "NA", "NA"), ("2", "NA", "007"), ("3", "007", "007"), ("4", "007", "null"), ("5", "007", "007")]
@@ -74,6 +77,9 @@ def test_any_names_in_any_order_give_the_counts_of_plain_counting(
     known = [name for pair in classes for name in pair]
     table = [(name, *(known[k % len(known)] for k in picks)) for name, picks in images.items()]
     table.append(("an id that text() does not make", known[0], known[0], known[0]))  # one right answer in each file
+    assume(
+        not lookalikes({name for row in table for name in row[2:]} - {row[1] for row in table}, {r[1] for r in table})
+    )
     old = [(name, label, before) for name, label, before, _ in table]
     new = [(name, label, after) for name, label, _, after in table]
     shuffle.shuffle(new)
@@ -90,7 +96,7 @@ def test_any_names_in_any_order_give_the_counts_of_plain_counting(
 def test_other_columns_their_order_a_byte_order_mark_and_empty_lines_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "own.CSV"
     path.write_bytes(b'\xef\xbb\xbfscore,prediction,label,id\r\n0.5,"a, b",c,1\r\n\r\n0.7,c,c,2\r\n')
-    assert predictions.read(path) == {"1": ("c", "a, b"), "2": ("c", "c")}
+    assert predictions.read(path)[1:] == (["c", "c"], ["a, b", "c"], {"1": 0, "2": 1})
 
 
 @pytest.mark.parametrize(
@@ -100,9 +106,9 @@ def test_other_columns_their_order_a_byte_order_mark_and_empty_lines_do_not_matt
         ("id,label\n1,a\n", "column prediction is missing"),
         ("id,label,prediction,label\n1,a,a,b\n", "column label is there more than once"),
         ("id,label,prediction\n", "holds no predictions"),
-        ("id,label,prediction\n1,a,a\n2,,a\n", "row 2 (id '2') has no label"),
-        ("id,label,prediction\n1,a, \n", "row 1 (id '1') has no prediction"),
-        ("id,label,prediction\n,a,a\n", "row 1 (id '') has no id"),
+        ("id,label,prediction\n1,a,a\n2,,a\n", "line 3 (id '2') has no label"),
+        ("id,label,prediction\n1,a, \n", "line 2 (id '1') has no prediction"),
+        ("id,label,prediction\n,a,a\n", "line 2 (id '') has no id"),
         ("id,label,prediction\n1,a\n", "line 2 has 2 values, the header 3"),
         ("id,label,prediction\n1,a,b,c\n", "line 2 has 4 values, the header 3"),
         ("id,label,prediction\n7,a,a\n8,a,a\n7,a,a\n9,a,a\n8,a,a\n", "ids '7', '8' there more than once"),
@@ -146,8 +152,61 @@ def test_parquet_without_pyarrow_is_one_clear_line(tmp_path: Path, monkeypatch: 
 def test_no_file_and_other_kinds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"gone\.csv: no such file"):
         predictions.read(tmp_path / "gone.csv")
-    with pytest.raises(ValueError, match=r"must end in \.csv or \.parquet"):
+    with pytest.raises(ValueError, match=r"must end in \.csv, .* or \.parquet"):
         predictions.read(tmp_path / "old.json")
+
+
+NEAR = {
+    "underscore": "partly_cloudy",
+    "case": "Partly Cloudy",
+    "blank": "partly cloudy ",
+    "no blank": "partlycloudy",
+    "wide": "ｐartly cloudy",
+}
+
+
+@pytest.mark.parametrize("spelling", NEAR.values(), ids=NEAR)
+@pytest.mark.parametrize("sides", [("old",), ("new",), ("old", "new")])
+def test_a_prediction_that_is_a_label_but_for_its_spelling_is_refused(
+    tmp_path: Path, spelling: str, sides: tuple[str, ...]
+) -> None:
+    files = []
+    for side in ("old", "new"):
+        name = spelling if side in sides else "partly cloudy"
+        rows = [(f"{k}", "partly cloudy", name) for k in range(9)] + [("x", "clear", "clear")]
+        files.append(write_csv(tmp_path / f"{side}.csv", rows))
+    with pytest.raises(ValueError) as refused:
+        predictions.pair(*files)
+    assert f"{sides[0]}.csv: predictions that are no label: " in str(refused.value)
+    assert "(9); did you mean 'partly cloudy'?" in str(refused.value)
+
+
+def test_spellings_that_look_alike_are_spelt_out_and_numbers_compared_as_numbers(tmp_path: Path) -> None:
+    for label, name, shown in (("névoa", "ne\u0301voa", r"'ne\u0301voa' (1)"), ("2", "2.0", "2.0 (1)")):
+        path = write_csv(tmp_path / "one.csv", [("1", label, name)])
+        with pytest.raises(ValueError) as refused:
+            predictions.pair(path, path)
+        assert shown in str(refused.value)
+    path = write_csv(tmp_path / "one.csv", [("1", "1", "-1"), ("2", "1", "1"), ("3", "20", "2.00")])
+    assert predictions.pair(path, path).others == {"-1": 2, "2.00": 2}
+
+
+def test_a_class_that_is_never_named_is_not_measured(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "one.csv", [("1", "a", "a"), ("2", "b", "class 7"), ("3", "c", "a")])
+    paired = predictions.pair(path, path)
+    assert paired.unpredicted == ("b", "c") and paired.others == {"class 7": 2}
+    predictions.check_measured(paired, ["a"])
+    with pytest.raises(ValueError, match=r"ever predicts 'b', so .* no label: class 7 \(2\)"):
+        predictions.check_measured(paired, ["a", "b"])
+
+
+def test_columns_may_have_other_names(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("image;truth;guess;label\n1;a;b;x\n2;b;b;x\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="name yours with --columns"):
+        predictions.read(path)
+    counts = predictions.paired_counts(path, path, {"id": "image", "label": "truth", "prediction": "guess"})
+    assert counts == {"a": Counts(1, 0, 0, 0), "b": Counts(1, 1, 1, 1)}
 
 
 @pytest.mark.parametrize(
@@ -163,3 +222,8 @@ def test_files_about_different_images_are_refused(tmp_path: Path, new: list[Row]
     with pytest.raises(ValueError) as refused:
         predictions.paired_counts(write_csv(tmp_path / "old.csv", OLD), write_csv(tmp_path / "new.csv", new))
     assert message in str(refused.value)
+
+
+def test_the_examples_of_names_hold() -> None:
+    found = doctest.testmod(names_module)
+    assert found.attempted and not found.failed

@@ -96,6 +96,14 @@ def test_a_folder_of_another_persons_method_and_streams_is_added(submit, tmp_pat
     assert len(files.read_all(results)) == 3 + 4
 
 
+def test_what_systems_leave_behind_is_no_submission(submit, honest):
+    for name in (f"._{honest.name}", f"__MACOSX/._{honest.name}", ".ipynb_checkpoints/x.json"):
+        (honest.parent / name).parent.mkdir(exist_ok=True)
+        (honest.parent / name).write_bytes(b"\0\5\x16\7")
+    code, lines = submit(honest.parent)
+    assert code == 0 and len(lines) == 2, lines
+
+
 def test_one_forged_record_keeps_all_out(submit, honest, tmp_path, results):
     bad = forged(honest, tmp_path / "bad", lambda content: content.update(seed=1000))
     before = contents(results)

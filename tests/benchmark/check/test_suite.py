@@ -52,7 +52,12 @@ def check(command, folder, monkeypatch):
 
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr(Yardstick, "seconds", lambda self: 1e6)
-    return lambda *arguments: command("check", "--suite", "toy", "--baselines", str(folder), "--quiet", *arguments)
+
+    def call(*arguments: str):
+        named = () if "--suite" in arguments else ("--suite", "toy")
+        return command("check", *named, "--baselines", str(folder), "--quiet", *arguments)
+
+    return call
 
 
 def edit(folder: Path, change) -> None:
@@ -232,6 +237,16 @@ def test_update_shows_the_difference_and_is_the_baseline_from_then_on(check, fol
     assert "changed" in out and "seed 0: test" in out and "→" in out
     code, _, err = check()
     assert code == 0, err
+
+
+def test_a_diverged_run_is_no_baseline(check, folder, monkeypatch):
+    from methods.mds import MDS
+
+    before = (folder / "toy.json").read_bytes()
+    monkeypatch.setattr(MDS, "protected_loss", lambda self, losses: losses.sum() * float("nan"))
+    code, _, err = check("--update")
+    assert code == 2 and "stays as it was" in err and "diverged" in err
+    assert (folder / "toy.json").read_bytes() == before
 
 
 def test_a_method_that_raises_is_a_regression_and_no_baseline(check, folder, monkeypatch):

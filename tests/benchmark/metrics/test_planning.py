@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from benchmark.metrics import planning
 from benchmark.metrics.luck import strict_probability
-from benchmark.metrics.significance import detection_power
+from benchmark.metrics.significance import detection_power, normal_power
 from tests import ROOT
 
 DOCS = ROOT / "docs" / "metrics.md"
@@ -51,6 +54,68 @@ def test_plans_of_one_and_of_many_classes(classes: int, images: int) -> None:
     assert found.power <= planning.plan(1, images, 0.06, 0.03).power
     assert found.images_needed >= planning.plan(1, images, 0.06, 0.03).images_needed
     assert len(planning.lines(found)) == 7
+
+
+@pytest.mark.parametrize(("flips", "drop"), [(0.06, 0.008), (0.06, 0.0015), (0.5, 0.03), (0.02, 0.002)])
+@pytest.mark.parametrize(("power", "classes"), [(0.8, 1), (0.95, 300)])
+def test_exact_and_approximate_images_agree(
+    flips: float, drop: float, power: float, classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = planning.approximate_images(flips, drop, power=power, classes=classes)
+    monkeypatch.setattr(planning, "SEARCHED", math.inf)
+    exact = planning.images_needed(flips, drop, power=power, classes=classes)
+    assert exact == pytest.approx(near, rel=0.02)
+    assert detection_power(exact, flips, drop, classes=classes) >= power
+    assert normal_power(exact, flips, drop, classes=classes) == pytest.approx(power, abs=0.01)
+
+
+def test_approximate_luck_is_that_of_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = planning.plan(6, 40_000, 0.06, 0.01)
+    monkeypatch.setattr(planning, "SUMMED", 0)
+    near = planning.plan(6, 40_000, 0.06, 0.01)
+    assert near.luck_rate == pytest.approx(found.luck_rate, rel=1e-3)
+    assert near.strict[1][1] == pytest.approx(found.strict[1][1], rel=1e-3)
+    assert planning.lines(near)[4].startswith("Luck: ") and " probability about " in planning.lines(near)[4]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.integers(1, 10**6) | st.integers(10**19, 10**21),
+    st.integers(1, 10**13),
+    st.floats(0, 1, exclude_min=True),
+    st.floats(0, 1, exclude_min=True),
+    st.floats(1e-9, 0.5),
+    st.floats(0.01, 0.999999),
+)
+def test_any_plan_is_answered_or_refused_at_once(
+    classes: int, images: int, flips: float, share: float, alpha: float, power: float
+) -> None:
+    started = time.process_time()
+    try:
+        assert len(planning.lines(planning.plan(classes, images, flips, flips * share, alpha, power))) == 7
+    except ValueError as refused:
+        assert "\n" not in str(refused)
+    assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((5, 800, 0.06, 1e-7), "takes more than 1,000,000,000,000 test images per class: ask for a larger one"),
+        ((99999999999999999999, 800, 0.06, 0.01), "plans for 1,000,000 classes"),
+        ((6, 10**13, 0.06, 0.01), "images each at most"),
+        ((6, 800, 0.06, 0.01, 1e-300), "alpha / classes of 1e-15 or more"),
+    ],
+)
+def test_plans_beyond_all_measure(arguments: tuple[int, int, float, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        planning.plan(*arguments)
+
+
+def test_what_is_approximate_is_said_to_be_about_so_much() -> None:
+    words = planning.lines(planning.plan(classes=5, images=800, flips=0.06, drop=0.0001))
+    assert re.search(r"takes about \d+ test images", words[3])
+    assert "about" not in "".join(planning.lines(planning.plan(classes=5, images=800, flips=0.06, drop=0.01)))
 
 
 @pytest.mark.parametrize("flips", [0.01, 1.0])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import pytest
 
-from benchmark.output.files import check_writable, no_collection, replace_file
+from benchmark.output.files import check_file, check_files, check_writable, no_collection, replace_file
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -44,3 +45,39 @@ def test_collection_is_as_before_even_after_an_error(enabled: bool) -> None:
         assert gc.isenabled() == enabled
     finally:
         gc.enable() if before else gc.disable()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder", "name a file in a folder that exists"),
+        ("missing/a.png", "name a file in a folder that exists"),
+        ("a.jpg", r"the name must end in \.png or \.webp"),
+        ("given.png", "would overwrite a file that this command reads"),
+        ("link.png", "would overwrite a file that this command reads"),
+        ("folder/../given.png", "would overwrite a file that this command reads"),
+        ("pipe", "is a device or pipe"),
+    ],
+)
+def test_a_file_that_could_or_should_not_be_written_is_refused_by_its_flag(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "given.png").touch()
+    (tmp_path / "link.png").symlink_to("given.png")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=rf"^--out .*{name}: {message}"):
+        check_file("--out", tmp_path / name, ".png", ".webp", inputs=[None, tmp_path / "given.png"])
+
+
+def test_outputs_are_different_files(tmp_path: Path) -> None:
+    check_files([tmp_path / "a"], html=tmp_path / "b", junit=None)
+    check_files([tmp_path / "a"], html=tmp_path / "b", junit=tmp_path / "c")
+    with pytest.raises(ValueError, match="--html and --junit name the same file"):
+        check_files([], html=tmp_path / "b", junit=tmp_path / "." / "b")
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught:
+        replace_file(tmp_path / "none" / "a.xml", b"")
+    assert caught.value.filename == str(tmp_path / "none" / "a.xml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import math
@@ -12,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.metrics.counts import Counts
@@ -215,22 +216,122 @@ def test_another_outcome_is_not_replaced_unasked(tmp_path: Path) -> None:
     assert files.read_predictions(path).empty
 
 
-@pytest.mark.parametrize("moment", ["fsync", "replace"])
-@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize(("moment", "call"), [*(("fsync", n) for n in (1, 2)), *(("replace", n) for n in (1, 2, 3, 4))])
 @pytest.mark.parametrize("again", [False, True])
 def test_an_interruption_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, call: int, again: bool
 ) -> None:
+    old = record("seconds", to=9.0)
     if again:
-        files.write(record("seconds", to=9.0), predictions()[:0], tmp_path)
+        files.write(old, predictions()[:0], tmp_path)
+    before = contents(tmp_path)
     interrupt_at(call, moment, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         files.write(record(), predictions(), tmp_path, overwrite=True)
     monkeypatch.undo()
-    assert files.read_all(tmp_path) == []  # no record, rather than one whose predictions are another's
-    assert not [name for name in contents(tmp_path) if name.endswith((".json", ".tmp"))]
-    path = files.write(record(), predictions(), tmp_path)  # and the run can be kept after all
+    if contents(tmp_path) != before or not again:  # the old files, or no record: never one with another's predictions
+        assert files.read_all(tmp_path) == []
+        assert not [name for name in contents(tmp_path) if name.endswith((".json", ".tmp"))]
+    path = files.write(record(), predictions(), tmp_path, overwrite=True)  # and the run can be kept after all
     assert files.recompute(files.read(path), files.read_predictions(path)) == []
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_full_disk_names_the_file_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, again: bool
+) -> None:
+    if again:
+        files.write(record("seconds", to=9.0), predictions()[:0], tmp_path)
+    before, calls = contents(tmp_path), []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == failing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"mds-seed0-.*\.json cannot be written \(No space left.*--results"):
+        files.write(record(), predictions(), tmp_path, overwrite=True)
+    assert contents(tmp_path) == before
+
+
+def test_the_same_outcome_made_twice_is_kept_once(tmp_path: Path) -> None:
+    path = files.write(record(), predictions(), tmp_path)
+    before = contents(tmp_path)
+    later = record("created", to="2027-01-02T03:04:05+00:00")
+    later = later.model_copy(update={"seconds": 99.0})
+    assert files.write(later, predictions(), tmp_path) == path and contents(tmp_path) == before
+    with pytest.raises(ValueError, match="a different record of this run exists"):
+        files.write(later, predictions()[::-1], tmp_path)
+    path.with_suffix(".csv.gz").unlink()  # as after an interruption long ago
+    files.write(later, predictions(), tmp_path)
+    assert files.recompute(files.read(path), files.read_predictions(path)) == []
+
+
+def test_what_systems_leave_behind_is_no_record(tmp_path: Path) -> None:
+    path = files.write(record(), predictions(), tmp_path)
+    for name in (f"._{path.name}", ".ipynb_checkpoints/x.json", f"../__MACOSX/{path.name}", ".a.tmp.json"):
+        (path.parent / name).parent.mkdir(exist_ok=True)
+        (path.parent / name).write_bytes(b"\0\5\x16\7")
+    assert files.read_all(tmp_path) == [record()]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def places(value: Any, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Where something stands in a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [at, *(place for key, item in inner for place in places(item, (*at, key)))]
+
+
+PLACES = places(json.loads(json.dumps(as_dict())))[1:]
+
+
+def is_read_or_refused_in_a_line(content: bytes, folder: Path) -> None:
+    path = folder / "a.json"
+    path.write_bytes(content)
+    try:
+        found = files.read(path)
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: ") and len(str(error).splitlines()) == 1
+    else:
+        assert found.run_id and len([r.devsafety for r in found.rounds]) == len(found.rounds)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("any")
+
+
+any_json = given(
+    st.one_of(JSON, st.builds(lambda place, value: changed(*place, to=value), st.sampled_from(PLACES), JSON))
+)
+
+
+@settings(max_examples=200, deadline=None)
+@any_json
+def test_any_json_is_a_record_or_refused_in_a_line(scratch: Path, value: Any) -> None:
+    is_read_or_refused_in_a_line(json.dumps(value).encode(), scratch)
+
+
+@pytest.mark.slow
+@settings(max_examples=2_000, deadline=None)
+@any_json
+def test_any_json_is_a_record_or_refused_in_a_line_often(scratch: Path, value: Any) -> None:
+    is_read_or_refused_in_a_line(json.dumps(value).encode(), scratch)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"[" * 100_000, b"1" * 5_000, b'{"schema_version": 1e999}', b"\0"]
+)
+def test_what_is_no_json_is_refused_in_a_line(scratch: Path, content: bytes) -> None:
+    is_read_or_refused_in_a_line(content, scratch)
 
 
 def interrupt_at(call: int, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
+from safetensors import safe_open
 
 from benchmark.output.progress import Reporter
+from benchmark.records.files import read
 from benchmark.running import bases
 from benchmark.running.bases import Bases
 from benchmark.running.jobs import Jobs
 from benchmark.running.request import BaseChoice, Request
 from methods import checkpoints
-from methods.checkpoints import checkpoint_bytes, image_size
+from methods.checkpoints import METADATA, checkpoint_bytes, image_size, load_checkpoint
+from tests import ROOT
 from tests.conftest import make_toy_stream
 
 
@@ -57,6 +63,32 @@ def test_a_base_for_images_of_another_size_is_refused_with_the_remedy(file, toy_
     monkeypatch.setattr(toy_stream.data[0].test, "images", toy_stream.data[0].test.images[..., :32, :32])
     with pytest.raises(ValueError, match="takes 64 px images, the stream has 32 px: add --option image_size=64"):
         Bases().load(toy_stream, BaseChoice(file), "cpu", lambda *_: None)
+
+
+@pytest.mark.parametrize("scenario", ["driving-foggy", "driving-tunnel", "places-mini"])
+def test_shipped_bases_have_the_hash_that_committed_records_name(scenario):
+    record = read(next((ROOT / "results" / "records" / scenario).glob("*.json")))
+    model = load_checkpoint(bases.shipped_base(record.base.name), prompts_in(bases.shipped_base(record.base.name)))
+    content = checkpoint_bytes(model, model.architecture)
+    assert hashlib.sha256(content).hexdigest() == record.base.sha256 and model.architecture == record.base.model
+
+
+def prompts_in(path):
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()[METADATA])["prompts"]
+
+
+def test_a_tag_needs_its_architecture(toy_stream):
+    with pytest.raises(ValueError, match="--pretrained openai needs an architecture: add --model NAME"):
+        Bases().load(toy_stream, BaseChoice(pretrained="openai"), "cpu", lambda *_: None)
+
+
+def test_a_base_that_could_not_be_kept_is_not_trained(toy_stream, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(bases, "pretrain", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ValueError, match=r"cannot write to .*MDS_BENCH_CACHE"):
+        bases.trained_base(toy_stream, bases.Recipe(), "cpu", lambda *_: None)
 
 
 def test_the_size_of_its_images_is_read_without_its_tensors(file, monkeypatch):

@@ -11,6 +11,7 @@ from benchmark.records.files import read
 from benchmark.running.presets import preset
 from methods.batches import ImagePool, StepBatches
 from methods.mds import MDSSettings
+from methods.pretrained import OPENAI, training_of
 from scenarios.stream import ImageExperience, LabelledImages
 
 
@@ -33,6 +34,13 @@ def test_the_batch_has_the_published_shape(scenario, classes, targets, protected
     assert batches.targets_per_step + kept == targets + protected
     assert abs(batches.targets_per_step - targets) < classes  # protected images come in whole rows of classes
     assert (settings.steps, settings.lr) == (64_000 if classes == 364 else 24_000, 1e-6)
+
+
+def test_it_starts_from_openais_weights_with_their_activation():
+    assert training_of(*[getattr(preset("paper", "bdd100k-foggy"), part) for part in ("model", "pretrained")]) == (
+        "ViT-B-16-quickgelu",
+        OPENAI,
+    )
 
 
 def test_flags_override_the_preset_and_the_record_tells(command):

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.records import tuned
 from benchmark.records.schema import BaseInfo
 from benchmark.running import tuning
 from benchmark.running.runner import Run
@@ -121,3 +122,93 @@ def test_an_unreadable_file_is_named(tmp_path):
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"x\.json.*delete it"):
         tuning.read(path)
+
+
+@pytest.fixture
+def settings_file(tmp_path, monkeypatch):
+    """The package's file of settings in a checkout, and a cache of the test's own."""
+    monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "package" / "tuned.json"
+    file.parent.mkdir()
+    file.write_bytes(tuned.as_bytes({"driving-foggy": {"ewc": {"weight": 2}, "finetune": {"lr": 1e-3}}}))
+    monkeypatch.setattr(tuned, "FILE", file)
+    tuned._package.cache_clear()
+    yield file
+    monkeypatch.undo()
+    tuned._package.cache_clear()
+
+
+def keep(results, method, settings, scenario="driving-foggy", **fields):
+    """A search that chose ``settings``."""
+    outcomes = fields.pop("outcomes", (Outcome(seed=1, round=0, target_gain=0.5, devsafety=0),))
+    found = tuning.Tuning(
+        scenario=scenario,
+        fingerprint="",
+        method=method,
+        version=1,
+        base=INFO,
+        seeds=(1,),
+        margin=0.1,
+        trials=(Trial(settings=settings, outcomes=outcomes),),
+        **fields,
+    )
+    path = tuning.path_of(results, scenario, method)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(found.model_dump_json())
+
+
+def test_adopting_keeps_the_others_and_says_what_changes(settings_file, tmp_path, capsys):
+    keep(tmp_path / "r", "finetune", {"lr": 1e-4})
+    keep(tmp_path / "r", "mds", {}, scenario="places-mini")
+    tuning.adopt(tmp_path / "r")
+    assert tuned.tuned("driving-foggy", "ewc") == {"weight": 2}
+    assert tuned.tuned("driving-foggy", "finetune") == {"lr": 1e-4}
+    assert capsys.readouterr().out.splitlines() == [
+        "driving-foggy finetune: lr=0.001 → lr=0.0001",
+        "places-mini mds: not tuned → defaults",
+        f"settings: {settings_file} (2 changed, 0 as before, all others kept)",
+    ]
+    before = settings_file.read_bytes()
+    tuning.adopt(tmp_path / "r")
+    assert "0 changed, 2 as before" in capsys.readouterr().out and settings_file.read_bytes() == before
+
+
+def test_an_installed_package_is_not_written_to(settings_file, tmp_path, monkeypatch, capsys):
+    before = settings_file.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(tuned, "INSTALLED", {"package"})
+        keep(tmp_path / "r", "finetune", {"lr": 1e-4})
+        tuning.adopt(tmp_path / "r")
+    assert str(tuned.user_file()) in capsys.readouterr().out and settings_file.read_bytes() == before
+    assert tuned.tuned("driving-foggy", "finetune") == {"lr": 1e-4}  # the user's choice goes before
+    assert tuned.tuned("driving-foggy", "ewc") == {"weight": 2}
+    keep(tmp_path / "r", "finetune", {"lr": 1e-5})
+    tuning.adopt(tmp_path / "r")  # in a checkout: what is adopted last counts
+    assert tuned.tuned("driving-foggy", "finetune") == {"lr": 1e-5}
+    tuned.user_file().write_text("[1]")
+    with pytest.raises(ValueError, match=r"tuned\.json: holds no settings"):
+        tuned.tuned("driving-foggy", "finetune")
+
+
+def test_searches_on_other_sizes_and_diverged_ones_are_not_adopted(settings_file, tmp_path):
+    before = settings_file.read_bytes()
+    keep(tmp_path / "r", "finetune", {"lr": 1e-4}, options={"test_per_class": 20})
+    with pytest.raises(ValueError, match=r'finetune\.json: was a search on .*"test_per_class": 20'):
+        tuning.adopt(tmp_path / "r")
+    keep(tmp_path / "r", "finetune", {"lr": 1e-4}, outcomes=())
+    with pytest.raises(ValueError, match="holds no searches that chose settings"):
+        tuning.adopt(tmp_path / "r")
+    assert settings_file.read_bytes() == before
+
+
+def test_a_search_knows_the_options_that_are_not_defaults(toy_base, tmp_path):
+    known = {"image_size": 64, "protected_per_class": 1000, "external": False, "test_per_class": 20}
+    changed = {"name": "bdd100k-foggy", "options": known}
+    found = search(runs(toy_base, seeds=(7,), **changed), 1, tmp_path)
+    assert found.options == {"test_per_class": 20}
+    assert (
+        search(
+            runs(toy_base, seeds=(7,), name="bdd100k-foggy", options=known | {"test_per_class": None}), 1, tmp_path
+        ).options
+        == {}
+    )

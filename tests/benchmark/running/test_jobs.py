@@ -1,0 +1,56 @@
+"""Jobs that share a folder of results, and disks that take no more."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from benchmark.records import files
+from benchmark.running.runner import Run
+
+RUN = ("run", "--method", "finetune", "--scenario", "toy", "--base", "toy.safetensors", "--set", "steps=2", "--quiet")
+
+
+def test_another_job_may_make_the_same_run_at_the_same_time(command, monkeypatch, tmp_path):
+    execute = Run.execute
+
+    def twice(self, *arguments):
+        record, predictions = execute(self, *arguments)
+        files.write(record.model_copy(update={"seconds": 99.0}), predictions, tmp_path / "runs")
+        return record, predictions
+
+    monkeypatch.setattr(Run, "execute", twice)
+    code, _, err = command(*RUN, "--seeds", "2")
+    assert code == 0, err
+    assert [record.seconds for record in files.read_all(tmp_path / "runs")] == [99.0, 99.0]  # the first ones
+
+
+def test_another_outcome_is_refused_once_the_other_seeds_are_done(command, monkeypatch, tmp_path):
+    execute = Run.execute
+
+    def other(self, *arguments):
+        record, predictions = execute(self, *arguments)
+        if self.stream.seed == 0:
+            files.write(record.model_copy(update={"message": "other"}), predictions, tmp_path / "runs")
+        return record, predictions
+
+    monkeypatch.setattr(Run, "execute", other)
+    code, _, err = command(*RUN, "--seeds", "2")
+    assert code == 2 and "a different record of this run exists" in err
+    assert [record.seed for record in files.read_all(tmp_path / "runs")] == [0, 1]
+
+
+def test_a_full_disk_is_told_and_keeps_what_was_finished(command, monkeypatch, tmp_path):
+    sync, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = command(*RUN, "--seeds", "2")
+    assert code == 2 and "seed1" in err and "--results" in err and len(err.splitlines()) == 1, err
+    kept = [file.name for file in (tmp_path / "runs").rglob("*") if file.is_file()]
+    assert len(kept) == 2 and all("seed0" in name for name in kept)
