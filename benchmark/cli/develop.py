@@ -122,7 +122,7 @@ def tune(
 
 @app.command()
 def adopt(results: Results = RESULTS) -> None:
-    """Let run start from the settings that the searches under --results chose."""
+    """Let run start from the settings that the searches under --results chose; those of other methods stay."""
     from benchmark.running import tuning
 
     tuning.adopt(results)
