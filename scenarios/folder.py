@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -76,6 +77,8 @@ def folder(
     classes = tuple(sorted((target, *kept)))
     splits = _split(photos, target, kept, base_share)
     _check_counts(splits, data, found)
+    if told := "; ".join(f"of {label} {found.told(label)}" for label in classes if found.told(label)):
+        warnings.warn(f"{data}: photos left out: {told}", stacklevel=2)
     drawn = {label: _draw(splits[label]["train"], protected_per_class, label, seed) for label in kept}
 
     everything = [photo for label in classes for split in SPLITS for photo in splits[label][split]]

@@ -50,11 +50,17 @@ def _call(arguments: list[str]) -> int:
     """What a command returns: commands give their exit code back, and nothing or 0 where all is well."""
     # older pips install Avalanche without the solvers that it asks for, and that nothing here uses
     warnings.filterwarnings("ignore", "no QP solver found")
+    warnings.formatwarning = _format_warning
     _keep_matplotlib_quiet()
     from benchmark.cli import develop, judge, tell  # noqa: F401 each registers its commands
     from benchmark.cli.app import app
 
     return app(args=arguments, standalone_mode=False) or 0
+
+
+def _format_warning(message: Warning | str, *where: object, **more: object) -> str:
+    """One line for people, without the line of code that warned."""
+    return f"warning: {one_line(str(message))}\n"
 
 
 def _keep_matplotlib_quiet() -> None:

@@ -609,3 +609,11 @@ def test_real_photos(real_photos: Path) -> None:
     assert streams[0].training_fingerprint != streams[1].training_fingerprint
     assert len(streams[0].data[0].protected) == 30
     assert streams[0].data[0].test.images.float().std() > 20  # pictures, not blanks
+
+
+def test_photos_that_are_left_out_are_told(data: Path) -> None:
+    label = sorted(path.name for path in data.iterdir() if path.is_dir())[0]
+    (data / label / "phone.heic").write_bytes(b"0")
+    others = [path.name for path in data.iterdir() if path.is_dir() and path.name != label]
+    with pytest.warns(UserWarning, match=rf"photos left out: of {label} 1 \.heic"):
+        make(data, target=others[0])

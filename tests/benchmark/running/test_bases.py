@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from safetensors import safe_open
@@ -16,6 +17,7 @@ from benchmark.running.jobs import Jobs
 from benchmark.running.request import BaseChoice, Request
 from methods import checkpoints
 from methods.checkpoints import METADATA, checkpoint_bytes, image_size, load_checkpoint
+from scenarios.stream import LabelledImages
 from tests import ROOT
 from tests.conftest import make_toy_stream
 
@@ -59,10 +61,13 @@ def test_another_choice_or_other_prompts_are_another_base(file, loaded, tmp_path
     assert loaded == [file, other]
 
 
-def test_a_base_for_images_of_another_size_is_refused_with_the_remedy(file, toy_stream, monkeypatch):
-    monkeypatch.setattr(toy_stream.data[0].test, "images", toy_stream.data[0].test.images[..., :32, :32])
+def test_a_base_for_images_of_another_size_is_refused_with_the_remedy(file):
+    stream = make_toy_stream(0)
+    test = stream.data[0].test
+    small = replace(stream.data[0], test=LabelledImages(test.images[..., :32, :32], test.labels))
+    stream = replace(stream, data=(small,))
     with pytest.raises(ValueError, match="takes 64 px images, the stream has 32 px: add --option image_size=64"):
-        Bases().load(toy_stream, BaseChoice(file), "cpu", lambda *_: None)
+        Bases().load(stream, BaseChoice(file), "cpu", lambda *_: None)
 
 
 @pytest.mark.parametrize("scenario", ["driving-foggy", "driving-tunnel", "places-mini"])
