@@ -431,6 +431,7 @@ def test_a_record_edited_by_hand_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"no gzip", gzip.compress(b"a,b\n1,2\n"), gzip.compress(b""), gzip.compress(b"\xff"), "cut"],
+    ids=["empty", "no gzip", "other columns", "gzip of nothing", "no text", "cut"],  # bytes of gzip hold the time
 )
 def test_bad_predictions_are_one_line(tmp_path: Path, content: bytes | str) -> None:
     path = files.write(record(), predictions(), tmp_path)
