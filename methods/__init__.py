@@ -71,6 +71,16 @@ def access(name: str) -> frozenset[str]:
     return frozenset().union(*(method.access for method in known)) if len(known) == len(parts) else frozenset(ACCESS)
 
 
+def run_as(name: str) -> str:
+    """The name under which a method is run when all are: a plugin goes with fine-tuning."""
+    return f"finetune+{name}" if name in plugins() else name
+
+
+def trainer_of(name: str) -> str:
+    """The method that trains, of a name that may have a weight-space plugin after its ``+``."""
+    return _parts(name)[0]
+
+
 def is_method(name: str) -> bool:
     """Whether ``name`` has the form of something ``load`` may find; says nothing about the content of a file."""
     trainer, plugin = _parts(name)

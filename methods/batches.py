@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -36,9 +36,12 @@ class Permutations:
 
     def take(self, start: int, count: int) -> Tensor:
         """Elements ``start`` to ``start + count`` of the sequence, (count,)."""
-        positions = torch.arange(start, start + count)
-        passes = positions // self.size
-        return torch.cat([self._pass(int(p))[positions[passes == p] % self.size] for p in passes.unique()])
+        parts, end = [], start + count
+        while start < end:
+            number, place = divmod(start, self.size)
+            parts.append(self._pass(number)[place : place + end - start])
+            start += len(parts[-1])
+        return torch.cat(parts)
 
     def _pass(self, number: int) -> Tensor:
         if number not in self._passes:
@@ -68,6 +71,12 @@ class ImagePool:
         self.device = device
         self.classes: list[int] = labels.unique().tolist()
         self.augment = bool(getattr(experience, "augment", False))
+        self._experience = experience
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Made again, where the experience has its images at hand: they are not pickled once more for the device."""
+        again = hasattr(self._experience, "images")
+        return (ImagePool, (self._experience, self.device)) if again else super().__reduce_ex__(protocol)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -104,6 +113,10 @@ class StepBatches:
         batch_size: images per batch.
         target_share: share of the batch given to target images, in [0, 1].
         seed: of the run.
+        after_step: called when the one who iterates is done with a step, before the next one is drawn.
+
+    Attributes:
+        start: the step, from 0, that iteration starts with. A pickled copy starts after the last step that was drawn.
     """
 
     def __init__(
@@ -114,8 +127,11 @@ class StepBatches:
         batch_size: int,
         target_share: float,
         seed: int,
+        after_step: Callable[[], None] | None = None,
     ) -> None:
         self.target, self.protected, self.steps, self.seed = target, protected, steps, seed
+        self.start, self.after_step = 0, after_step
+        self._drawn = 0  # steps
         self.images_per_class, self.classes_per_step = 0, 0
         if protected is not None:
             room = min(round(batch_size * (1 - target_share)), batch_size - 1)  # one target image or more
@@ -129,14 +145,17 @@ class StepBatches:
             self._class_order = Permutations(len(protected.classes), seed, "protected classes")
         self.targets_per_step = batch_size - self.images_per_class * self.classes_per_step
         self._target_draws = Permutations(len(target), seed, "target")
-        self._visits = torch.zeros(len(protected.classes) if protected else 0, dtype=torch.long)
         self.target_rows = self.protected_rows = self.class_positions = torch.empty(0, dtype=torch.long)
 
     def __len__(self) -> int:
         return self.steps
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"start": self._drawn}
+
     def __iter__(self) -> Iterator[list[Tensor]]:
-        for step in range(self.steps):
+        for step in range(self.start, self.steps):
+            self._drawn = step + 1
             self.target_rows = self._target_draws.take(step * self.targets_per_step, self.targets_per_step)
             rng = generator(self.seed, f"augmentation step {step}")
             parts = [self.target.views(self.target_rows, rng)]
@@ -145,16 +164,18 @@ class StepBatches:
                 parts.append(self.protected.views(self.protected_rows, rng))
             x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
             yield [x, y, torch.zeros_like(y)]
+            if self.after_step is not None:
+                self.after_step()
 
     def _draw_protected(self, step: int) -> None:
-        count = len(self._class_rows)
+        count, first = len(self._class_rows), step * self.classes_per_step
         if self.classes_per_step == count:
             self.class_positions = torch.arange(count)
         else:
-            self.class_positions = self._class_order.take(step * self.classes_per_step, self.classes_per_step)
+            self.class_positions = self._class_order.take(first, self.classes_per_step)
         rows = []
-        for k in self.class_positions.tolist():
-            drawn = self._class_draws[k].take(int(self._visits[k]) * self.images_per_class, self.images_per_class)
-            self._visits[k] += 1
+        for place, k in enumerate(self.class_positions.tolist(), first):
+            visit = place // count  # of the class: each pass through the classes has one
+            drawn = self._class_draws[k].take(visit * self.images_per_class, self.images_per_class)
             rows.append(self._class_rows[k][drawn])
         self.protected_rows = torch.cat(rows)

@@ -10,9 +10,13 @@ import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
+from methods.attention import shorten
+from methods.distributed import divided
 from methods.images import as_float
+from methods.packing import PackedPrompts
 from methods.pretrained import OPENAI, Normalisation
 
+WORTH_PACKING = 1_000  # tokens; with fewer in all prompts, a step's cost is that of its images
 TEMPERATURE = 0.05  # the fixed tau of the published study's driving runs; argmax does not depend on it
 
 
@@ -44,11 +48,13 @@ class ClipClassifier(nn.Module):
         normalisation: Normalisation | None = None,
     ) -> None:
         super().__init__()
+        shorten(clip)
         self.clip: Any = clip
         self.prompts = tuple(prompts)
         self.temperature = temperature
         self._tower = [_text_tower(clip)]  # in a list: the tower is registered once, under clip
         self.register_buffer("tokens", self._cut(tokenizer(list(prompts))), persistent=False)
+        self.packed = self._pack()
         for name, default in OPENAI._asdict().items():
             noted = getattr(clip.visual, f"image_{name}", None) or default
             values = noted if normalisation is None else getattr(normalisation, name)
@@ -100,19 +106,13 @@ class ClipClassifier(nn.Module):
         if images.shape[-2:] != (self.image_size, self.image_size):
             raise ValueError(f"the model takes {self.image_size} px images, got {tuple(images.shape[-2:])}")
         with _autocast(images.device):
-            features = self.clip.visual((as_float(images) - self.mean) / self.std)
+            features = divided(self.clip.visual, (as_float(images) - self.mean).div_(self.std))
         return F.normalize(features.float(), dim=-1)
 
     def encode_classes(self) -> Tensor:
         """Unit features (C, E) of the prompts, each with its own head and offset where there are any."""
-        tower = self._tower[0]
-        length = self.tokens.shape[1]
-        with _autocast(self.tokens.device):
-            x = tower.token_embedding(self.tokens) + tower.positional_embedding[:length]  # (C, L, W)
-            mask = None if tower.attn_mask is None else tower.attn_mask[:length, :length]
-            x = tower.ln_final(tower.transformer(x, attn_mask=mask))
-        x = text_global_pool(x.float(), self.tokens, _pool(tower), eos_token_id=getattr(tower, "text_eos_id", None))
-        projection = tower.text_projection  # of x, (C, W)
+        x = self._packed_states(self.packed) if self.packed is not None and torch.is_grad_enabled() else self._states()
+        projection = self._tower[0].text_projection
         features = projection(x) if isinstance(projection, nn.Linear) else x @ projection
         if self.heads_in is not None and self.heads_out is not None:
             features = features + (x[:, None] @ self.heads_in @ self.heads_out)[:, 0]  # never the (C, W, E) product
@@ -128,6 +128,25 @@ class ClipClassifier(nn.Module):
         """Logits (B, C) in float32."""
         return self.similarity(images) / self.temperature
 
+    def _states(self) -> Tensor:
+        """What the text tower makes of the prompts, before the projection, (C, W) in float32."""
+        tower, length = self._tower[0], self.tokens.shape[1]
+        with _autocast(self.tokens.device):
+            x = tower.token_embedding(self.tokens) + tower.positional_embedding[:length]  # (C, L, W)
+            mask = None if tower.attn_mask is None else tower.attn_mask[:length, :length]
+            x = tower.ln_final(tower.transformer(x, attn_mask=mask))
+        end = getattr(tower, "text_eos_id", None)
+        states: Tensor = text_global_pool(x.float(), self.tokens, _pool(tower), eos_token_id=end)
+        return states
+
+    def _packed_states(self, packed: PackedPrompts) -> Tensor:
+        """The same from fewer tokens, up to rounding; for training, so that scores have one way to be computed."""
+        tower = self._tower[0]
+        with _autocast(self.tokens.device):
+            x = tower.token_embedding(packed.tokens) + tower.positional_embedding[packed.positions]  # (R, T, W)
+            x = tower.ln_final(tower.transformer(x, attn_mask=packed.mask))
+        return x.float().flatten(0, 1)[packed.ends]
+
     @property
     def _projection_shape(self) -> tuple[int, int]:
         """W and E."""
@@ -139,10 +158,16 @@ class ClipClassifier(nn.Module):
 
     def _cut(self, tokens: Tensor) -> Tensor:
         """Drop the columns that only pad. Under a causal mask the pooled end token does not see those after it."""
-        tower = self._tower[0]
-        if tower.attn_mask is None or _pool(tower) != "argmax":  # there is no such token, or it has not the largest id
+        if not _is_causal(self._tower[0]):
             return tokens
         return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1].contiguous()
+
+    def _pack(self) -> PackedPrompts | None:
+        """The prompts packed, where there are many and a token sees those before it alone."""
+        tower = self._tower[0]
+        if not _is_causal(tower) or self.tokens.numel() < WORTH_PACKING:
+            return None
+        return PackedPrompts(self.tokens, tower.transformer.resblocks[0].attn.num_heads)
 
 
 class Encoded:
@@ -175,13 +200,13 @@ def temperature_of(model: nn.Module) -> float:
 
 
 @torch.no_grad()
-def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
     """Logits (N, C) of ``model`` in evaluation mode, on the CPU; class prompts are encoded once.
 
     Args:
         model: a ``ClipClassifier``, or any classifier of float images in [0, 1].
         images: (N, 3, S, S) uint8.
-        batch_size: images per forward pass.
+        batch_size: images per forward pass; more at once only leave the processor's caches.
     """
     was_training = model.training
     model.eval()
@@ -194,6 +219,11 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 500) -> T
 def _autocast(device: torch.device) -> torch.autocast:
     """bf16 on a GPU, inside the model so that no forward pass of any plugin escapes it."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def _is_causal(tower: Any) -> bool:
+    """Whether a token sees those before it alone, and the prompt's vector is that of its end token, the largest id."""
+    return tower.attn_mask is not None and _pool(tower) == "argmax"
 
 
 def _pool(tower: Any) -> str:

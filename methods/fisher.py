@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from methods.batches import generator
 from methods.clip import Encoded, predict_logits
+from methods.distributed import add_up, share
 
 Objective = Callable[[Tensor, int], Tensor]  # logits (1, C) and row of an image -> a scalar
 
@@ -58,6 +59,7 @@ def fisher_information(
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters() if p.requires_grad}
     for gradients in image_gradients(model, images, log_likelihood):
         torch._foreach_addcmul_(list(total.values()), gradients, gradients, 1 / len(images))
+    add_up(total.values())
     return total
 
 
@@ -65,14 +67,15 @@ def image_gradients(model: nn.Module, images: Tensor, objective: Objective) -> I
     """For one image after the other, the gradient of ``objective`` by each trainable parameter, zero where unused.
 
     A loop, because the attention of open_clip's towers cannot be vectorised over samples (``torch.func.vmap`` stops at
-    a data-dependent branch in it); it also never holds more than one image's gradients.
+    a data-dependent branch in it); it also never holds more than one image's gradients. On several devices each rank
+    does its share of the images: ``add_up`` makes the sums whole.
     """
     was_training = model.training
     model.eval()
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = next(model.parameters()).device
     encoded = Encoded(model)  # the graph of the prompts serves all images
-    for row in range(len(images)):
+    for row in share(len(images)):
         image = images[row : row + 1].to(device)
         loss = objective(encoded.logits(image), row)
         yield torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)

@@ -8,4 +8,4 @@ from torch import Tensor
 
 def as_float(images: Tensor) -> Tensor:
     """Images kept as bytes, uint8, as float32 in [0, 1]; others as they are."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    return images.float().div_(255) if images.dtype == torch.uint8 else images

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -152,6 +153,21 @@ class MDS(ContrastiveStrategy):
         u = self.violation.update(self.batches.class_positions.to(self.device), change)
         self.violations.append(self.violation.value.clone())
         return self.penalty(self.per_class(losses), u, self.settings.beta, self.settings.tau)
+
+    def multipliers(self, violations: Tensor) -> Tensor:
+        """What the penalty multiplies each class's loss by, before the mean over the classes, for ``violations``.
+
+        Takes the place of a Lagrange multiplier: beta tau [u]_+ for the squared hinge, beta tau [u > 0] for the hinge.
+
+        Args:
+            violations: (..., K) as in ``self.violations``.
+
+        Returns:
+            (..., K), at least 0.
+        """
+        slope = torch.func.grad(self.penalty)  # by the losses, in which the penalty is linear
+        losses = torch.zeros_like(violations)
+        return violations.numel() * slope(losses, violations, self.settings.beta, self.settings.tau)
 
     def old_losses(self) -> Tensor:
         """The old model's losses on the step's views of the protected images, (K * b,)."""

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from methods.batches import ImagePool
+from methods.distributed import add_up
 from methods.finetune import Finetune, FinetuneSettings
 from methods.fisher import balanced_rows, fisher_information, image_gradients
 from methods.old_model import OldOutputs
@@ -150,6 +151,7 @@ class MAS(EWC):
         total = [torch.zeros_like(w) for w in self.weights]
         for gradients in image_gradients(self.model, images, lambda logits, _: logits.square().sum()):
             torch._foreach_add_(total, torch._foreach_abs(gradients), alpha=1 / len(images))
+        add_up(total)
         return total
 
 
@@ -169,9 +171,14 @@ class LwF(Finetune):
     def prepare_round(self) -> None:
         """Make the old model's outputs the teacher."""
         super().prepare_round()
-        old, temperature = OldOutputs(self, target=True), self.temperature
+        self.old: OldOutputs | None = OldOutputs(self, target=True)
         self.distillation = LearningWithoutForgetting(self.settings.strength, self.settings.distillation_temperature)
-        self.distillation.prev_model = lambda _: old.of_step() / temperature
+        self.distillation.prev_model = self.old_logits
+
+    def old_logits(self, images: Tensor) -> Tensor:
+        """The teacher's answers (B, C) on the step's images."""
+        assert self.old is not None
+        return self.old.of_step() / self.temperature
 
     def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Fine-tuning plus distillation."""
@@ -181,7 +188,7 @@ class LwF(Finetune):
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         super()._after_training_exp(**kwargs)
-        self.distillation.prev_model = None
+        self.distillation.prev_model = self.old = None
 
 
 __all__ = ["EWC", "L2SP", "MAS", "EWCSettings", "L2SPSettings", "LwF", "LwFSettings", "MASSettings"]

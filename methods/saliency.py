@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.clip import ClipClassifier
+from methods.distributed import undivided
 from methods.images import as_float
 from methods.weight_space import State
 
@@ -67,7 +68,7 @@ def saliencies(
 
     was_training = model.training
     model.eval()
-    with watching_inputs(model, see):
+    with undivided(), watching_inputs(model, see):
         for batch in side.images.split(BATCH):
             pixels = as_float(batch.to(device))
             model.encode_images(pixels) if isinstance(model, ClipClassifier) else model(pixels)

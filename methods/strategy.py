@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from methods.batches import ImagePool, StepBatches
 from methods.clip import temperature_of
+from methods.distributed import average_gradients
 
 Score = Callable[[str], Any]  # scores the model as it is now, under a name; a greater result is better
 
@@ -80,6 +81,7 @@ class RoundStrategy(SupervisedTemplate):
         self.weight_space = self.WEIGHT_SPACE(self.settings) if self.WEIGHT_SPACE is not None else None
         self.losses: list[Tensor] = []  # one scalar per step, left on the device
         self.violations: list[Tensor] = []  # (K,) per step, of a method with a constraint for each protected class
+        self.between_steps: Callable[[RoundStrategy], None] | None = None  # called once a step is done, plugins and all
         super().__init__(
             model=model,
             optimizer=torch.optim.SGD(model.parameters(), lr=0.0),  # a placeholder: each round builds its own
@@ -93,6 +95,21 @@ class RoundStrategy(SupervisedTemplate):
     def protect(self, experience: Any) -> None:
         """Give the labelled images of the classes that the next round must keep."""
         self.protected = experience
+
+    def resume(self) -> Any:
+        """Go on with a round that ``methods.suspension`` restored, from the next step to the end of ``train``.
+
+        Returns:
+            Avalanche's metrics, as of ``train``.
+        """
+        # Schedulers have the optimizer's steps watched from when they are made, and warn where nobody watches.
+        torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1)
+        self.training_epoch()
+        self._after_training_epoch()
+        self._after_training_exp()
+        self._after_training()
+        self._train_cleanup()
+        return self.evaluator.get_last_metrics()
 
     # The parts of a method
 
@@ -148,7 +165,12 @@ class RoundStrategy(SupervisedTemplate):
             self.settings.batch_size,
             self.target_share,
             self.seed,
+            self._after_step,
         )
+
+    def _after_step(self) -> None:
+        if self.between_steps is not None:
+            self.between_steps(self)
 
     def make_optimizer(self, **kwargs: Any) -> None:
         """Nothing: Avalanche's would put every parameter, frozen ones too, into the optimizer."""
@@ -170,6 +192,9 @@ class RoundStrategy(SupervisedTemplate):
         self.losses, self.violations = [], []
         self.prepare_round()
 
+    def _check_distributed_training_compatibility(self) -> bool:
+        return True  # to a plugin there is one batch and one model, on however many devices
+
     def criterion(self) -> Tensor:
         """The method's loss in training, cross-entropy in evaluation."""
         if self.is_training:
@@ -178,6 +203,7 @@ class RoundStrategy(SupervisedTemplate):
 
     def optimizer_step(self) -> None:
         """One step of optimizer and schedule; keeps the loss without waiting for the device."""
+        average_gradients(self.model.parameters())
         super().optimizer_step()
         self.scheduler.step()
         self.losses.append(self.loss.detach().reshape(()))

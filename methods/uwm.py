@@ -124,12 +124,13 @@ class UWMProtect(WeightSpace):
     uses_protected = True
 
     def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
-        """Keep the old weights, and draw the images to score them on."""
+        """Keep the old weights; ask for protected data before any step is taken."""
+        _require_protected(strategy)
         super().before_training_exp(strategy, **kwargs)
-        self.target, self.protected = sides(strategy, self.settings.calibration)
 
     def prepare(self, strategy: RoundStrategy) -> None:
-        """Rank the weights; the model holds other ones afterwards."""
+        """Draw images and rank the weights by them; the model holds other ones afterwards."""
+        self.target, self.protected = sides(strategy, self.settings.calibration)
         model = strategy.model
         model.load_state_dict(self.old)
         saliency = saliencies(model, self.protected)
@@ -171,13 +172,17 @@ def sides(strategy: RoundStrategy, limit: int) -> tuple[Side, Side]:
     Raises:
         ValueError: there is no protected data.
     """
-    if strategy.protected is None:
-        raise ValueError("weights manipulation needs protected data: call protect(experience) before train")
+    _require_protected(strategy)
     rng, drawn = generator(strategy.seed, "uwm"), []
     for pool in (ImagePool(data, strategy.device) for data in (strategy.experience, strategy.protected)):
         rows = torch.randperm(len(pool), generator=rng)[:limit]
         drawn.append(Side(pool.images[rows.to(pool.images.device)], pool.classes))
     return drawn[0], drawn[1]
+
+
+def _require_protected(strategy: RoundStrategy) -> None:
+    if strategy.protected is None:
+        raise ValueError("weights manipulation needs protected data: call protect(experience) before train")
 
 
 def published(model: nn.Module, name: str) -> bool:

@@ -31,7 +31,8 @@ class WeightSpace(SupervisedPlugin):
     and the best one kept.
 
     A method overrides ``merge`` and, where it must look at data, ``prepare``; one without a coefficient overrides
-    ``propose``.
+    ``propose``. Until the round is over it only looks: in a stream's first round, where the old weights are the
+    pretrained ones, the runner lets several share one training.
 
     Args:
         settings: has the fields of ``SETTINGS``, and may have more.
@@ -86,7 +87,7 @@ def snapshot(model: nn.Module) -> State:
 
 
 def combined(strategy: type[RoundStrategy], plugin: type[WeightSpace]) -> type[RoundStrategy]:
-    """``strategy`` with ``plugin`` after each of its rounds, and the settings of both.
+    """``strategy`` with ``plugin`` after each of its rounds, and the settings of both; ``TRAINER`` is ``strategy``.
 
     Raises:
         ValueError: if the strategy does not train, or a setting has the same name in both.
@@ -109,6 +110,7 @@ def combined(strategy: type[RoundStrategy], plugin: type[WeightSpace]) -> type[R
             "SETTINGS": settings,
             "VERSION": strategy.VERSION + plugin.VERSION - 1,
             "WEIGHT_SPACE": plugin,
+            "TRAINER": strategy,
             "uses_protected": strategy.uses_protected,
         },
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
+from scenarios.cores import available
 from scenarios.photo_kinds import use_plugin
 from scenarios.wording import some
 
@@ -61,7 +61,7 @@ def decode(paths: Sequence[Path], image_size: int) -> Tensor:
             return f"{paths[number]} ({error or type(error).__name__})"
         return None
 
-    with ThreadPoolExecutor(_cores()) as pool:  # Pillow decodes and resizes without the GIL
+    with ThreadPoolExecutor(available()) as pool:  # Pillow decodes and resizes without the GIL
         broken = [report for report in pool.map(read, range(len(paths))) if report]
     if broken:
         raise UnreadablePhotos(broken, len(paths))
@@ -78,10 +78,6 @@ def unreadable(files: Sequence[str], progress: Callable[[str, int, int], None] |
             yield from error.reports
         if progress is not None:
             progress("pictures", start + len(some_files), len(files))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pixels(path: Path, side: int) -> np.ndarray:

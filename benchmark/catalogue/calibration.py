@@ -12,8 +12,8 @@ from benchmark.output.files import replace_file
 from benchmark.output.progress import Reporter
 from benchmark.output.tables import console, markdown_table, points, print_rows
 from benchmark.records.schema import Record
-from benchmark.running.jobs import make_records
 from benchmark.running.request import Request
+from benchmark.running.sweep import make_records
 
 PROTECTED_ACCURACY = (0.65, 0.92)  # able, with something to lose and something to win
 TARGET_ACCURACY = (0.25, 0.55)  # met before, not learned

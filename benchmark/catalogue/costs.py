@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 import methods
-from benchmark.catalogue.listing import timed_as
 from benchmark.output.files import replace_file
 from benchmark.output.progress import Reporter
+from benchmark.running.development import develop_round
 from benchmark.running.jobs import Jobs
 from benchmark.running.request import Request
-from benchmark.running.runner import Run, develop_round
+from benchmark.running.runner import Run
 
 STEPS = 16  # of a timed round; the first two are left out
 REPEATS = 3
@@ -28,7 +28,7 @@ REFERENCE = "finetune"
 
 def measure_costs(scenario: str, device: str, out: Path) -> None:
     """Time all methods side by side and write the figures to ``out``."""
-    request = Request(",".join(timed_as(name) for name in methods.METHODS), scenario, (0,), device=device)
+    request = Request(",".join(methods.run_as(name) for name in methods.METHODS), scenario, (0,), device=device)
     with Reporter() as reporter:
         runs = list(Jobs(request, reporter).of_seed(0))
         found = measure(runs, partial(reporter.report, "rounds timed"))

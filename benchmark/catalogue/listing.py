@@ -12,7 +12,7 @@ from typing import Any
 from benchmark.arguments import known_method, known_scenario
 from benchmark.output.tables import console, print_rows
 from benchmark.records.tuned import tuned
-from methods import METHODS, WEIGHT_SPACE, Method
+from methods import METHODS, WEIGHT_SPACE, Method, run_as
 from scenarios import SCENARIOS
 
 COSTS = Path(__file__).with_name("costs.json")  # made by: python -m benchmark costs
@@ -93,7 +93,7 @@ def method_lines() -> Iterator[str]:
 def _facts(name: str, method: Method) -> Iterator[str]:
     if method.source:
         yield method.source
-    if (step := costs().get("steps", {}).get(timed_as(name))) is not None:
+    if (step := costs().get("steps", {}).get(run_as(name))) is not None:
         yield f"step {step:.2f} x finetune"
     if method.passes:
         yield f"extra passes: {method.passes}"
@@ -101,11 +101,6 @@ def _facts(name: str, method: Method) -> Iterator[str]:
         yield f"stores: {method.stores}"
     if method.access:
         yield "uses " + ", ".join(sorted(method.access))
-
-
-def timed_as(name: str) -> str:
-    """The name under which a method is run when all are: a plugin goes with fine-tuning."""
-    return f"finetune+{name}" if name in METHODS and METHODS[name].family == WEIGHT_SPACE else name
 
 
 @cache

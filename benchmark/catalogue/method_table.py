@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import methods
-from benchmark.catalogue.listing import costs, timed_as
+from benchmark.catalogue.listing import costs
 from benchmark.catalogue.settings import SETTING_HEADINGS, Setting, settings_of, shared_settings
 from benchmark.output.tables import escaped, markdown_table
 from methods import METHODS, WEIGHT_SPACE, Method
@@ -71,8 +71,8 @@ def _family(family: str) -> str:
 
 def _row(name: str, method: Method) -> list[str]:
     grid = [setting for setting in _described(name) if setting.grid != "–"]
-    trains = methods.load(timed_as(name)).trains
-    step, rest = (costs().get(key, {}).get(timed_as(name)) for key in ("steps", "rounds"))
+    trains = methods.load(methods.run_as(name)).trains
+    step, rest = (costs().get(key, {}).get(methods.run_as(name)) for key in ("steps", "rounds"))
     return [
         f"`{name}`",
         method.source or "–",

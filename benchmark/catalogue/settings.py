@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic.fields import FieldInfo
 
-from benchmark.catalogue.listing import timed_as
 from benchmark.output.tables import canonical
 from scenarios import builder
 from scenarios.options import REQUIRED, options_of
@@ -45,7 +44,7 @@ def settings_of(method: str) -> list[Setting]:
     """
     import methods
 
-    own = methods.load(timed_as(method)).SETTINGS
+    own = methods.load(methods.run_as(method)).SETTINGS
     return [_setting(name, field, own.GRID.get(name, ())) for name, field in own.model_fields.items()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,8 +51,12 @@ def submit(paths: Sequence[Path], results: Path, allow_unknown_stream: bool = Fa
         for line in one.reasons or ["fine"]:
             print(one_line(f"{one.path}: {line}"))
     if refused := [one for one in found if one.reasons]:
-        print(f"nothing was added: {len(refused)} of {len(found)} refused")
-        return UNREADABLE if any(one.record is None for one in refused) else REFUSED
+        told = f"nothing was added: {len(refused)} of {len(found)} refused"
+        if unreadable := [one for one in refused if one.record is None]:
+            print(one_line(f"error: {told}, as {unreadable[0].path} holds no record"), file=sys.stderr)
+            return UNREADABLE
+        print(told)
+        return REFUSED
     _add(found, results)
     print(f"added {len(found)} to {results / 'records'}; next: python -m benchmark leaderboard --results {results}")
     return 0

@@ -7,7 +7,6 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from benchmark.records.files import COLUMNS, recompute
 from benchmark.records.schema import Record
 from benchmark.running.jobs import Jobs
 from benchmark.running.request import BaseChoice, Request
+from benchmark.running.threads import torch_threads
 from scenarios.wording import some
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _measure_all(suite: Suite, quiet: bool) -> tuple[list[Measured], Platform]:
         from benchmark.check.yardstick import Yardstick
         from benchmark.records.environment import this_platform
 
-        with _threads(suite.threads):
+        with torch_threads(suite.threads):  # which decide the last bits of sums
             yardstick, measured = Yardstick(), []
             for number, (cell, of_cell) in enumerate(zip(suite.cells, jobs, strict=True)):
                 reporter.say(f"cell {number + 1} of {len(jobs)}: {one_line(cell.name)}")
@@ -212,19 +212,6 @@ def _outcome(record: Record, predictions: pd.DataFrame) -> Outcome:
         ),
         digest=hashlib.sha256(table.encode() + losses.tobytes()).hexdigest()[:16],
     )
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """torch on ``number`` threads: how sums are split among them decides their last bits."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # Telling

@@ -7,10 +7,11 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from sysconfig import get_path
 
 from benchmark.output.streams import lasting_streams
 from benchmark.output.tables import one_line
+from benchmark.running.engines import who_ended
+from benchmark.running.threads import set_defaults
 
 # Exit codes beside those of verdicts, which are 0, 1 and 3: no error ends with one of these.
 UNUSABLE = 2  # what was given cannot be used, read or written
@@ -20,6 +21,7 @@ INTERRUPTED = 130  # the code that typer returns after Ctrl-C
 
 def main() -> None:
     """Run the command of ``sys.argv`` and end with its exit code; a user's mistake gives one line and exit code 2."""
+    set_defaults()
     with lasting_streams():
         code = _run(sys.argv[1:] or ["--help"])
     sys.exit(code)
@@ -35,7 +37,7 @@ def _run(arguments: list[str]) -> int:
     except (ValueError, OSError) as error:
         return _failed(_words(error), UNUSABLE)
     except SystemExit as ended:
-        return _failed(_who_ended(ended), UNUSABLE)
+        return _failed(who_ended(ended), UNUSABLE)
     except BaseException as error:
         if hasattr(error, "format_message"):  # the option parser's
             return _failed(error.format_message() or "see --help", UNUSABLE)
@@ -84,11 +86,3 @@ def _words(error: ValueError | OSError) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
-
-
-def _who_ended(ended: SystemExit) -> str:
-    """No command raises SystemExit: the line that did, of code that does not come with Python."""
-    frames, pythons = traceback.extract_tb(ended.__traceback__), (get_path("stdlib"), "<frozen")
-    others = [one for one in frames if "site-packages" in one.filename or not one.filename.startswith(pythons)]
-    last = (others or frames)[-1]
-    return f"{last.filename}:{last.lineno} ended the program with SystemExit({ended.code!r}): raise an error instead"

@@ -10,11 +10,15 @@ import typer
 from benchmark.arguments import key_values, known_method, scenario_options, seeds_of
 from benchmark.cli.app import RESULTS, RUNS, app
 from benchmark.cli.options import (
+    Address,
     Base,
+    CheckpointEvery,
     Data,
     Device,
+    Engine,
     Like,
     MethodOption,
+    Methods,
     Model,
     Options,
     Pretrained,
@@ -22,29 +26,42 @@ from benchmark.cli.options import (
     Quiet,
     Results,
     ScenarioOption,
+    Scenarios,
     Seed,
     Seeds,
     Set,
     Target,
+    Workers,
     joined,
     method_file,
     methods_of,
+    scenarios_of,
 )
 from benchmark.output.files import check_file
 
 
 @app.command()
 def run(
-    method: MethodOption,
-    scenario: ScenarioOption = "driving-foggy",
+    method: Methods,
+    scenario: Scenarios = None,
     seeds: Seeds = None,
     seed: Seed = None,
     device: Device = "auto",
     settings: Set = None,
     results: Results = RUNS,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per method, nothing else")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one JSON object per scenario and method, nothing else")
+    ] = False,
     quiet: Quiet = False,
     force: Annotated[bool, typer.Option("--force", help="run again what is finished")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print what would be run, and how long it may take")
+    ] = False,
+    workers: Workers = "auto",
+    engine: Engine = "local",
+    address: Address = None,
+    checkpoint_every: CheckpointEvery = None,
+    log: Annotated[str | None, typer.Option(help="tensorboard: losses, constraints, accuracies of every step")] = None,
     data: Data = None,
     target: Target = None,
     protected: Protected = None,
@@ -55,24 +72,31 @@ def run(
     like: Like = None,
     preset: Annotated[str | None, typer.Option(help="paper: CLIP ViT-B/16 at 224 px with the published steps")] = None,
 ) -> None:
-    """Develop a base model with a method, score strict preservation, keep records."""
+    """Develop a base model with methods, score strict preservation, keep records."""
     from benchmark.leaderboard.summary import print_runs
-    from benchmark.running import jobs
-    from benchmark.running.request import BaseChoice, Request
+    from benchmark.running import forecast, sweep
+    from benchmark.running.request import BaseChoice, Execution, Request, workers_of
 
-    request = Request(
-        method=methods_of(method),
-        scenario=scenario,
-        seeds=seeds_of(seeds, joined(seed)),
-        options=scenario_options(scenario, option or [], data, target, protected),
-        settings=key_values(settings or [], "--set"),
-        device=device,
-        results=results,
-        force=force,
-        preset=preset,
-        base=BaseChoice(base, model, pretrained, like),
-    )
-    print_runs(jobs.run(request, quiet or as_json), results, as_json)
+    execution = Execution(workers_of(workers), engine, address, checkpoint_every, log)
+    requests = [
+        Request(
+            method=methods_of(method),
+            scenario=name,
+            seeds=seeds_of(seeds, joined(seed)),
+            options=scenario_options(name, option or [], data, target, protected),
+            settings=key_values(settings or [], "--set"),
+            device=device,
+            results=results,
+            force=force,
+            preset=preset,
+            base=BaseChoice(base, model, pretrained, like),
+        )
+        for name in scenarios_of(scenario)
+    ]
+    if dry_run:
+        forecast.print_forecast(requests, execution, [results, RESULTS], quiet)
+    else:
+        print_runs(sweep.run(requests, execution, quiet or as_json), results, as_json)
 
 
 @app.command("try")
@@ -84,8 +108,8 @@ def try_(method: Annotated[str, typer.Argument(help="a name, or path/to/file.py:
     return 0 if try_method(name) else 1
 
 
-@app.command()
-def tune(
+@app.command("tune")
+def tune_(
     method: MethodOption,
     scenario: ScenarioOption = "driving-foggy",
     budget: Annotated[int, typer.Option(min=1, help="trials per method; the same for all that are compared")] = 6,
@@ -95,6 +119,9 @@ def tune(
     device: Device = "auto",
     results: Results = RUNS,
     quiet: Quiet = False,
+    workers: Workers = "auto",
+    engine: Engine = "local",
+    address: Address = None,
     data: Data = None,
     target: Target = None,
     protected: Protected = None,
@@ -105,9 +132,10 @@ def tune(
     like: Like = None,
 ) -> None:
     """Search for a method's settings on validation images; an interrupted search goes on where it was."""
-    from benchmark.running import tuning
-    from benchmark.running.request import BaseChoice, Request
+    from benchmark.running.request import BaseChoice, Execution, Request, workers_of
+    from benchmark.running.search import tune
 
+    execution = Execution(workers_of(workers), engine, address)
     request = Request(
         method=methods_of(method),
         scenario=scenario,
@@ -117,7 +145,7 @@ def tune(
         results=results,
         base=BaseChoice(base, model, pretrained, like),
     )
-    tuning.tune(request, budget, quiet)
+    tune(request, budget, execution, quiet)
 
 
 @app.command()

@@ -9,12 +9,28 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.app import at_home
+from methods import METHODS, run_as
+from scenarios import rendered
 
 MethodOption = Annotated[
     list[str],
     typer.Option("--method", "-m", help="name of a method (see: list methods) or FILE.py:CLASS; several with commas"),
 ]
 ScenarioOption = Annotated[str, typer.Option("--scenario", "-s", help="name of a scenario; see: list scenarios")]
+Methods = Annotated[
+    list[str],
+    typer.Option("--method", "-m", help="names of methods (see: list methods), FILE.py:CLASS, or all; with commas"),
+]
+Scenarios = Annotated[
+    list[str] | None,
+    typer.Option("--scenario", "-s", help="names of scenarios, or all that need no data; default: driving-foggy"),
+]
+Workers = Annotated[str, typer.Option(help="trainings at a time: auto (one a core) or a number")]
+Engine = Annotated[str, typer.Option(help="local, or ray for many machines")]
+Address = Annotated[str | None, typer.Option(help="of the Ray cluster; default: one of this machine's own")]
+CheckpointEvery = Annotated[
+    int | None, typer.Option(help="steps between checkpoints of a training; default: two minutes")
+]
 Results = Annotated[Path, typer.Option("--results", help="folder that keeps records and leaderboards")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Data = Annotated[Path | None, typer.Option(help="folder of the data set, or a CSV of photos; default: MDS_BENCH_DATA")]
@@ -43,9 +59,16 @@ def joined(values: Sequence[str] | None) -> str | None:
 
 
 def methods_of(values: Sequence[str]) -> str:
-    """The values of ``--method`` as one list with commas, ``~`` as the home folder."""
+    """The values of ``--method`` as one list with commas, ``~`` as the home folder, ``all`` as every method."""
     names = [name.strip() for value in values for name in value.split(",")]
-    return ",".join(method_file(name) for name in names)
+    every = [run_as(name) for name in METHODS]
+    return ",".join(method_file(one) for name in names for one in (every if name == "all" else [name]))
+
+
+def scenarios_of(values: Sequence[str] | None) -> tuple[str, ...]:
+    """The values of ``--scenario`` as names, each once; ``all`` for those that need no data from disk."""
+    names = [name.strip() for value in values or ["driving-foggy"] for name in value.split(",")]
+    return tuple(dict.fromkeys(one for name in names for one in (rendered() if name == "all" else [name])))
 
 
 def method_file(name: str) -> str:

@@ -11,7 +11,7 @@ from benchmark.leaderboard.families import REFERENCE, family
 from benchmark.leaderboard.verdicts import outdated
 from benchmark.output.tables import canonical, one_line
 from benchmark.records.schema import Environment, Record
-from benchmark.records.tuned import tuned
+from benchmark.records.tuned import published
 
 FEWEST = 5  # seeds, below which a row is marked
 
@@ -107,7 +107,7 @@ def _development(record: Record) -> dict[str, Any]:
 
 
 def _is_tuned(record: Record) -> bool:
-    wanted = tuned(record.scenario.name, record.method.name)
+    wanted = published(record.scenario.name, record.method.name)
     return all(canonical(record.method.settings.get(key)) == canonical(value) for key, value in wanted.items())
 
 

@@ -15,28 +15,32 @@ from benchmark.records.schema import Record
 
 
 def print_runs(found: Sequence[Record], results: Path, as_json: bool) -> None:
-    """Print records of one scenario, and where they are kept."""
-    if as_json:
-        for method in dict.fromkeys(record.method.name for record in found):
-            print(json.dumps(summary(method, found), allow_nan=False))
+    """Print records, scenario by scenario, and where they are kept; nothing without any."""
+    if not found:
         return
-    out = console()
-    print_table(table(found), out)
+    if as_json:
+        for scenario, method in dict.fromkeys((record.scenario.name, record.method.name) for record in found):
+            print(json.dumps(summary(scenario, method, found), allow_nan=False))
+        return
+    out, scenarios = console(), list(dict.fromkeys(record.scenario.name for record in found))
+    for scenario in scenarios:
+        print_table(table([record for record in found if record.scenario.name == scenario]), out)
+    place = results / "records"
     for line in (
-        f"records: {results / 'records' / found[0].scenario.name}",
+        f"records: {place / scenarios[0] if len(scenarios) == 1 else place}",
         f"next: python -m benchmark leaderboard --results {results}",
     ):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def summary(method: str, found: Sequence[Record]) -> dict[str, Any]:
+def summary(scenario: str, method: str, found: Sequence[Record]) -> dict[str, Any]:
     """One object. A diverged run has its status and message, and counts as not preserved."""
-    found = [record for record in found if record.method.name == method]
+    found = [record for record in found if (record.scenario.name, record.method.name) == (scenario, method)]
     complete = [record for record in found if record.status == "complete"]
     scored = [(r.target_gain, r.strictly_preserved) for record in complete for r in record.rounds]
     scored += [(0.0, False)] * sum(r.scenario.rounds for r in found if r.status == "diverged")
     return {
-        "scenario": found[0].scenario.name,
+        "scenario": scenario,
         "method": method,
         "runs": [_run_summary(record) for record in found],
         "strict_preservation_rate": sum(kept for _, kept in scored) / len(scored),

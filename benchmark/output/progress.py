@@ -52,6 +52,11 @@ class Reporter:
             if what not in self._tasks:
                 self._tasks[what] = self._bars.add_task(what, total=total)
             self._bars.update(self._tasks[what], completed=done, total=total)  # type: ignore[arg-type]
-        elif not self.quiet and (time.monotonic() - self._last > LINE_EVERY or done == total):
+        elif not self.quiet and done and (time.monotonic() - self._last > LINE_EVERY or done == total):
             self._last = time.monotonic()
             self.say(f"{what}: {done}/{total}")
+
+    def finish(self, what: str) -> None:
+        """No more of the task ``what``: its bar makes room for others."""
+        if self._bars is not None and what in self._tasks:
+            self._bars.remove_task(self._tasks.pop(what))  # type: ignore[arg-type]

@@ -31,6 +31,11 @@ def tuned(scenario: str, method: str) -> dict[str, Any]:
     return dict(_found(scenario, method) or {})
 
 
+def published(scenario: str, method: str) -> dict[str, Any]:
+    """The settings that the package brings, which every reader of a table has too; none where there are none."""
+    return dict(_package().get(scenario, {}).get(method, {}))
+
+
 def adopt(chosen: Chosen) -> Iterator[str]:
     """Keep ``chosen`` beside what was chosen before; one line per change, and one that names the file.
 

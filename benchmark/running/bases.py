@@ -18,6 +18,7 @@ from benchmark.running.request import BaseChoice, validated
 from benchmark.running.streams import build
 from methods.checkpoints import TINY, checkpoint_bytes, create_classifier, load_checkpoint
 from methods.clip import ClipClassifier
+from methods.distributed import agreed
 from scenarios.cache import cache_folder
 from scenarios.pixels import Progress, reporting
 from scenarios.stream import DevelopmentStream
@@ -97,7 +98,7 @@ def trained_base(stream: DevelopmentStream, recipe: Recipe, device: str, progres
         data = stream.pretraining()
     key = hashlib.sha256(f"{data.digest()} {stream.prompts} {recipe.model_dump_json()}".encode()).hexdigest()[:16]
     path = cache_folder() / "bases" / f"{stream.name}-{key}.safetensors"
-    if not path.is_file():
+    if not agreed(path.is_file()):
         try:
             check_writable(path.parent)  # before the training, which would be lost
         except ValueError as error:

@@ -1,22 +1,18 @@
-"""Many runs, one after the other, each kept as soon as it is finished."""
+"""The runs of a request: what it asks for, checked before anything slow is done."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import methods
 from benchmark.arguments import known_method, known_scenario
 from benchmark.output.files import check_writable
 from benchmark.output.progress import Reporter
-from benchmark.records import files
-from benchmark.records.schema import Record
 from benchmark.records.tuned import tuned
 from benchmark.running.presets import Preset, preset
 from benchmark.running.request import BaseChoice, Request, validated
 from benchmark.running.streams import build
-from scenarios.wording import some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,43 +20,7 @@ if TYPE_CHECKING:
     from benchmark.running.bases import Bases
     from benchmark.running.runner import Run
     from methods.strategy import Settings
-
-
-def run(request: Request, quiet: bool = False) -> list[Record]:
-    """``make_records`` with progress on standard error, unless ``quiet``."""
-    with Reporter(quiet) as reporter:
-        return make_records(request, reporter)
-
-
-def make_records(request: Request, reporter: Reporter) -> list[Record]:
-    """Run every method and seed that has no record yet; all records, by method.
-
-    Raises:
-        ValueError: a name, setting, option, folder or checkpoint is not usable; or, once all else is done, another
-            process has made a run with another outcome meanwhile.
-        OSError: the disk does not take a record; those before it are kept.
-    """
-    jobs = Jobs(request, reporter)
-    found: list[Record] = []
-    refused: list[str] = []
-    for seed in request.seeds:
-        for job in jobs.of_seed(seed):
-            path = files.record_path(request.results, job.stream.name, job.method, seed, job.run_id)
-            if path.is_file() and not request.force:
-                reporter.say(f"{job.method} seed {seed}: already in {path}; --force runs it again")
-                found.append(files.read(path))
-                continue
-            record, predictions = job.execute(partial(reporter.report, f"{job.method} seed {seed}"))
-            try:
-                kept = files.write(record, predictions, request.results, overwrite=request.force)
-            except ValueError as error:  # another process was faster, with another outcome: the others still count
-                refused.append(str(error))
-                reporter.say(refused[-1])
-                continue
-            found.append(files.read(kept))
-    if refused:
-        raise ValueError(some(refused, 1))
-    return sorted(found, key=lambda record: request.methods.index(record.method.name))
+    from scenarios.stream import DevelopmentStream
 
 
 class Jobs:
@@ -97,15 +57,41 @@ class Jobs:
         self.settings = {name: self._settings(name, chosen) for name in request.methods}
         self.bases = Bases() if bases is None else bases
         self._old_predictions: dict[tuple[str, int], Tensor] = {}
+        self._streams: dict[int, DevelopmentStream] = {}
+
+    def __reduce__(self) -> Any:
+        """In another process they are made again, once; there, other settings may be tuned."""
+        return _again, (self.request, {name: chosen.model_dump() for name, chosen in self.settings.items()})
 
     def of_seed(self, seed: int) -> Iterator[Run]:
         """A run of each method, on one stream."""
+        for name in self.strategies:
+            yield self.run(name, seed)
+
+    def run(self, name: str, seed: int, settings: Settings | None = None) -> Run:
+        """The run of a method; of the request's settings, unless others are given."""
         from benchmark.running.runner import Run
 
-        stream = build(self.request.scenario, seed, self.options, self.reporter)
+        stream = self._stream(seed)
         base, info = self.bases.load(stream, self.base, self.device, self.reporter.report)
+        chosen = self.settings[name] if settings is None else settings
+        return Run(stream, base, info, name, self.strategies[name], chosen, self.device, self._old_predictions)
+
+    def groups(self) -> list[list[str]]:
+        """The methods, those together that can share a training."""
+        from benchmark.running.rounds import Training
+
+        groups: dict[str, list[str]] = {}
         for name, strategy in self.strategies.items():
-            yield Run(stream, base, info, name, strategy, self.settings[name], self.device, self._old_predictions)
+            groups.setdefault(Training.of(name, strategy, self.settings[name]).key, []).append(name)
+        return list(groups.values())
+
+    def _stream(self, seed: int) -> DevelopmentStream:
+        """The stream of a seed; the last two are kept at hand."""
+        if seed not in self._streams:
+            self._streams = dict(list(self._streams.items())[-1:])
+            self._streams[seed] = build(self.request.scenario, seed, self.options, self.reporter)
+        return self._streams[seed]
 
     def _settings(self, name: str, chosen: Preset | None) -> Settings:
         """Defaults, then the settings tuned for the scenario or those of the preset, then those asked for."""
@@ -115,3 +101,15 @@ class Jobs:
             fields = strategy.SETTINGS.model_fields if strategy.trains else {}
             values = {key: value for key, value in chosen.settings.items() if key in fields}
         return validated(strategy.SETTINGS, values | self.request.settings, f"method {name}")
+
+
+_known: dict[str, Jobs] = {}  # in a process that works for another
+
+
+def _again(request: Request, settings: dict[str, dict[str, Any]]) -> Jobs:
+    key = repr((request, settings))
+    if key not in _known:
+        jobs = Jobs(request, Reporter(quiet=True))
+        jobs.settings = {name: jobs.strategies[name].SETTINGS(**values) for name, values in settings.items()}
+        _known[key] = jobs
+    return _known[key]

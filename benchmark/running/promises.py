@@ -20,8 +20,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 import methods
 from benchmark.records.files import recompute
 from benchmark.records.schema import BaseInfo, MethodInfo, Record
+from benchmark.running.development import develop_round
 from benchmark.running.guards import Guard, Guarded, GuardedSelection, Watch, global_seeds
-from benchmark.running.runner import Run, develop_round
+from benchmark.running.runner import Run
 from methods.checkpoints import TINY, checkpoint_bytes, create_classifier, load_checkpoint
 from methods.clip import ClipClassifier, predict_logits
 from methods.strategy import RoundStrategy, Settings

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from methods import one_name
 from scenarios.wording import known_names
 
+ENGINES = ("local", "ray")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -60,6 +63,55 @@ class Request:
     def methods(self) -> tuple[str, ...]:
         """The names, each once, as records have them."""
         return tuple(dict.fromkeys(one_name(name.strip()) for name in self.method.split(",")))
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the runs of a command are executed; no outcome depends on it.
+
+    Attributes:
+        workers: how many trainings at a time; None for as many as the machine has cores.
+        engine: "local", or "ray" for many machines.
+        address: of the Ray cluster; None for one of this machine's own.
+        checkpoint_every: steps from one checkpoint of a training to the next; None for two minutes.
+        log: "tensorboard", or None.
+
+    Raises:
+        ValueError: a value that means nothing, or an engine or log that is not installed.
+    """
+
+    workers: int | None = None
+    engine: str = "local"
+    address: str | None = None
+    checkpoint_every: int | None = None
+    log: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"--workers must be auto or a whole number from 1, not {self.workers}")
+        if self.engine not in ENGINES:
+            raise ValueError(f"--engine must be {' or '.join(ENGINES)}, not {self.engine!r}")
+        if self.engine == "ray" and find_spec("ray") is None:
+            raise ValueError('--engine ray: Ray is not installed: pip install "mds-bench[ray]"')
+        if self.address is not None and self.engine != "ray":
+            raise ValueError("--address is of a Ray cluster: give it with --engine ray")
+        if self.checkpoint_every is not None and self.checkpoint_every < 1:
+            raise ValueError(f"--checkpoint-every must be 1 step or more, not {self.checkpoint_every}")
+        if self.log not in (None, "tensorboard"):
+            raise ValueError(f"--log must be tensorboard, not {self.log!r}")
+
+
+def workers_of(text: str) -> int | None:
+    """The value of ``--workers``: a number, or None for auto.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"[+-]?[0-9]{1,6}", text):
+        raise ValueError(f"--workers must be auto or a whole number from 1, not {text!r}")
+    return int(text)
 
 
 def validated(model: type[Model], values: Mapping[str, Any], owner: str) -> Model:

@@ -1,22 +1,22 @@
-"""One run: develop the base round by round with a method, score it once, and describe it in a record."""
+"""Runs: develop the base round by round with a method, score it once, and describe it in a record."""
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-import methods
 from benchmark.metrics import scene_pairs
 from benchmark.metrics.counts import count_pairs
 from benchmark.records.environment import describe
+from benchmark.records.files import record_path
 from benchmark.records.schema import (
     BaseInfo,
     ClassCounts,
@@ -27,55 +27,25 @@ from benchmark.records.schema import (
     ScenarioInfo,
     run_id,
 )
-from benchmark.running.selection import Selection
+from benchmark.running.rounds import Developed, OnStep, Training, develop, silent
 from methods.clip import ClipClassifier, predict_logits
 from methods.strategy import RoundStrategy, Settings
 from scenarios.stream import DevelopmentStream, LabelledImages
 
+if TYPE_CHECKING:
+    from benchmark.running.checkpoints import Checkpoints
+
 TRACED = 20  # steps at which a record keeps a method's constraints
 
 
-class Diverged(Exception):
-    """A loss or a logit of a round was not finite: the run ends there and is recorded as diverged."""
+class Before(NamedTuple):
+    """The model before a round, measured."""
+
+    old: dict[str, Tensor]  # predictions (N,) by split
+    scenes: Tensor  # (4, N), see Run._scene_similarities
 
 
-def develop_round(
-    strategy: type[RoundStrategy],
-    model: nn.Module,
-    base: nn.Module,
-    stream: DevelopmentStream,
-    number: int,
-    settings: Settings,
-    access: frozenset[str],
-    device: str = "cpu",
-    plugins: Sequence[Any] = (),
-) -> RoundStrategy:
-    """Train one round: all code that develops a model, to score, time or try a method, calls this function.
-
-    Args:
-        strategy: the method's class.
-        model: the one before the round; it changes.
-        base: the one before the stream.
-        stream: the one that the round is of.
-        number: of the round, from 0.
-        settings: of the method.
-        access: what the method may use, see ``methods.access``; nothing else is given to it.
-        device: where to train.
-        plugins: Avalanche plugins beside the method's own.
-
-    Returns:
-        The strategy after the round, with the new model.
-    """
-    developed = strategy(model=model, settings=settings, seed=stream.seed, device=device, plugins=plugins)
-    if "pretrained model" in access:
-        developed.pretrained = base
-    if "protected data" in access:
-        developed.protect(stream.protected[number])
-    developed.train(stream.train[number], eval_streams=[])
-    return developed
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A method on a stream from a base, with a seed: everything that decides the outcome.
 
@@ -119,7 +89,18 @@ class Run:
         """Name of this run, known before it is made."""
         return run_id(self.scenario_info, self.method_info, self.base_info, self.stream.seed)
 
-    def execute(self, on_step: Callable[[int, int], None] = lambda done, total: None) -> tuple[Record, pd.DataFrame]:
+    @property
+    def file_name(self) -> str:
+        """Scenario, method, seed and id, as the name of a file without an ending."""
+        path = record_path(Path(), self.stream.name, self.method, self.stream.seed, self.run_id)
+        return f"{path.parent.name}-{path.stem}"
+
+    @property
+    def training(self) -> Training:
+        """The training of its first round; runs of one stream and base for which it is equal may share it."""
+        return Training.of(self.method, self.strategy, self.settings)
+
+    def execute(self, on_step: OnStep = silent) -> tuple[Record, pd.DataFrame]:
         """Develop, select on validation, score on test.
 
         Args:
@@ -128,103 +109,24 @@ class Run:
         Returns:
             The record, and the predictions behind its counts with columns round, split, index, label, old, new.
         """
-        start = time.perf_counter()
-        model = copy.deepcopy(self.base).to(self.device)
-        results, predictions, message = [], [], ""
-        try:
-            for number in range(len(self.stream.rounds)):
-                model, result, table = self._score(model, number, on_step)
-                results.append(result)
-                predictions.append(table)
-        except Diverged as diverged:
-            message = str(diverged)
-        record = Record(
-            scenario=self.scenario_info,
-            method=self.method_info,
-            base=self.base_info,
-            seed=self.stream.seed,
-            status="diverged" if message else "complete",
-            message=message,
-            rounds=tuple(results),
-            environment=describe(self.device),
-            seconds=round(time.perf_counter() - start, 2),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        empty = pd.DataFrame(columns=["round", "split", "index", "label", "old", "new"])
-        return record, pd.concat(predictions, ignore_index=True) if predictions else empty
-
-    def develop(
-        self, model: ClipClassifier, number: int, on_step: Callable[[int, int], None] = lambda done, total: None
-    ) -> tuple[RoundStrategy, Selection]:
-        """Train one round from ``model``, which changes, and select on validation; no test image is looked at.
-
-        Returns:
-            The strategy, with the selected model, and the selection with its scores.
-
-        Raises:
-            Diverged: the loss or the logits were not finite.
-        """
-        stream, steps = self.stream, self.steps
-        selection = Selection(
-            stream.data[number].val,
-            self.old(model, number, "val"),
-            stream.rounds[number],
-            stream.classes,
-            steps,
-            lambda step: on_step(number * steps + step, len(stream.rounds) * steps),
-        )
-        access = methods.access(self.method)
-        strategy = develop_round(
-            self.strategy, model, self.base, stream, number, self.settings, access, self.device, [selection]
-        )
-        if selection.diverged_at is not None:
-            raise Diverged(
-                f"round {number + 1}: the loss or the logits were not finite at step {selection.diverged_at}"
-            )
-        return strategy, selection
+        ((_, record, predictions),) = execute([self], on_step)
+        return record, predictions
 
     @property
     def steps(self) -> int:
         """Optimizer steps per round."""
         return self.settings.steps
 
-    def _score(
-        self, model: ClipClassifier, number: int, on_step: Callable[[int, int], None]
-    ) -> tuple[ClipClassifier, RoundResult, pd.DataFrame]:
-        """One round: the new model with its result and predictions.
-
-        Raises:
-            Diverged: there is none.
-        """
-        start = time.perf_counter()
-        round_, data = self.stream.rounds[number], self.stream.data[number]
-        old = {split: self.old(model, number, split) for split in ("val", "test")}
-        before = self._before(model, number, "scene pairs", self._scene_similarities)
-        strategy, selection = self.develop(model, number, on_step)
-        model = strategy.model
-        new = {"test": _predict(model, data.test), "val": selection.predictions}
-        result = RoundResult(
-            target=round_.target,
-            protected=round_.protected,
-            **{split: self._count(getattr(data, split), old[split], new[split], round_.classes) for split in new},
-            checkpoints=tuple(selection.checkpoints),
-            selected_step=selection.selected_step,
-            selected=selection.selected,
-            losses=tuple(torch.stack(strategy.losses).tolist()) if strategy.losses else (),
-            constraints=_constraints(strategy.violations, [c for c in self.stream.classes if c in round_.protected]),
-            scene_pairs=self._count_scenes(before, self._scene_similarities(model, number)),
-            seconds=round(time.perf_counter() - start, 2),
-        )
-        tables = [self._table(number, split, getattr(data, split), old[split], new[split]) for split in new]
-        return model, result, pd.concat(tables, ignore_index=True)
-
-    def old(self, model: ClipClassifier, number: int, split: str) -> Tensor:
+    def old(self, model: nn.Module, number: int, split: str) -> Tensor:
         """Predictions of the model before a round, (N,); those of the base are made once for all runs."""
         return self._before(model, number, split, lambda model, n: _predict(model, getattr(self.stream.data[n], split)))
 
-    def _before(
-        self, model: ClipClassifier, number: int, what: str, score: Callable[[nn.Module, int], Tensor]
-    ) -> Tensor:
+    def before(self, model: nn.Module, number: int, val: Tensor) -> Before:
+        """What is measured of the model before a round, of the base once for all runs; ``val`` is known already."""
+        scenes = self._before(model, number, "scene pairs", self._scene_similarities)
+        return Before({"test": self.old(model, number, "test"), "val": val}, scenes)
+
+    def _before(self, model: nn.Module, number: int, what: str, score: Callable[[nn.Module, int], Tensor]) -> Tensor:
         """``score`` of the model before a round; that of the base is asked for once for all runs."""
         if number > 0:
             return score(model, number)
@@ -232,6 +134,47 @@ class Run:
         if key not in self.old_predictions:
             self.old_predictions[key] = score(model, number)
         return self.old_predictions[key]
+
+    def result(self, developed: Developed) -> tuple[RoundResult, pd.DataFrame]:
+        """What is recorded of a round, and its predictions; here the test images are looked at, once."""
+        start, number, selection = time.perf_counter(), developed.number, developed.selection
+        round_, data = self.stream.rounds[number], self.stream.data[number]
+        before: Before = developed.before
+        new = {"test": _predict(developed.model, data.test), "val": selection.predictions}
+        old = before.old
+        result = RoundResult(
+            target=round_.target,
+            protected=round_.protected,
+            **{split: self._count(getattr(data, split), old[split], new[split], round_.classes) for split in new},
+            checkpoints=tuple(selection.checkpoints),
+            selected_step=selection.selected_step,
+            selected=selection.selected,
+            losses=developed.losses,
+            constraints=_constraints(developed.violations, [c for c in self.stream.classes if c in round_.protected]),
+            scene_pairs=self._count_scenes(before.scenes, self._scene_similarities(developed.model, number)),
+            seconds=round(developed.seconds + time.perf_counter() - start, 2),
+        )
+        tables = [self._table(number, split, getattr(data, split), old[split], new[split]) for split in new]
+        return result, pd.concat(tables, ignore_index=True)
+
+    def outcome(
+        self, results: Sequence[tuple[RoundResult, pd.DataFrame]], message: str = ""
+    ) -> tuple[Record, pd.DataFrame]:
+        """The record of finished rounds, and all predictions; with a message where the next round diverged."""
+        record = Record(
+            scenario=self.scenario_info,
+            method=self.method_info,
+            base=self.base_info,
+            seed=self.stream.seed,
+            status="diverged" if message else "complete",
+            message=message,
+            rounds=tuple(result for result, _ in results),
+            environment=describe(self.device),
+            seconds=round(sum(result.seconds for result, _ in results), 2),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        empty = pd.DataFrame(columns=["round", "split", "index", "label", "old", "new"])
+        return record, pd.concat([table for _, table in results], ignore_index=True) if results else empty
 
     def _scene_similarities(self, model: nn.Module, number: int) -> Tensor:
         """Logits (4, N) of a round's scenes under protected class and target, in the order of ``preferences``."""
@@ -263,7 +206,30 @@ class Run:
         return pd.DataFrame(columns)
 
 
-def _constraints(violations: list[Tensor], classes: list[str]) -> Constraints | None:
+def execute(
+    runs: Sequence[Run],
+    on_step: OnStep = silent,
+    checkpoints: Checkpoints | None = None,
+    logs: Path | None = None,
+) -> Iterator[tuple[Run, Record, pd.DataFrame]]:
+    """Execute runs that share their first training; each with its record and predictions, once it is finished.
+
+    Args:
+        runs: of one stream, base, seed and ``training``.
+        on_step: called with (steps done, steps in all).
+        checkpoints: where states are kept, to go on from after an interruption; None for nowhere.
+        logs: folder for curves; None for none.
+    """
+    results: dict[Run, list[tuple[RoundResult, pd.DataFrame]]] = {run: [] for run in runs}
+    for one in develop(runs, Run.before, on_step, checkpoints, results, logs):
+        run, found = one.run, results[one.run]
+        if not one.diverged:
+            found.append(run.result(one))
+        if one.diverged or len(found) == len(run.stream.rounds):
+            yield run, *run.outcome(found, one.diverged)
+
+
+def _constraints(violations: Sequence[Tensor], classes: list[str]) -> Constraints | None:
     """Violations (K,) per step, at ``TRACED`` evenly spaced steps at most, the last one among them."""
     if not violations:
         return None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
+from torch import nn
 
 from benchmark.metrics import preservation
-from benchmark.metrics.counts import count_pairs
+from benchmark.metrics.counts import Counts, count_pairs
 from benchmark.records.schema import Checkpoint
 from methods.clip import predict_logits
 from methods.objectives import all_finite
@@ -34,7 +34,6 @@ class Selection(SupervisedPlugin):
         round_: target and protected classes.
         classes: of the stream.
         steps: of the round.
-        on_step: called with the number of steps done.
     """
 
     supports_distributed = False
@@ -46,12 +45,12 @@ class Selection(SupervisedPlugin):
         round_: Round,
         classes: tuple[str, ...],
         steps: int,
-        on_step: Callable[[int], None] = lambda step: None,
     ) -> None:
         super().__init__()
-        self.images, self.old, self.round, self.classes, self.on_step = images, old, round_, classes, on_step
+        self.images, self.old, self.round, self.classes = images, old, round_, classes
         self.points = {math.ceil(steps * k / EVALUATIONS) for k in range(1, EVALUATIONS + 1)} if steps else set()
         self.checkpoints: list[Checkpoint] = []
+        self.counts: list[dict[str, Counts]] = []  # behind each of them, by class; empty where nothing was finite
         self.selected_step = 0
         self.selected = ""  # name of the proposed model that was kept, if one was
         self.predictions = old  # of the selected model, (N,)
@@ -63,9 +62,9 @@ class Selection(SupervisedPlugin):
     def after_training_iteration(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Count the step; at an evaluation point, score, or where models will follow see that the loss is finite."""
         self._step += 1
-        if self._step in self.points and not (strategy.proposes and all_finite(strategy.losses[-1])):
+        due = self._step in self.points and self.diverged_at is None
+        if due and not (strategy.proposes and all_finite(strategy.losses[-1])):
             self._score(strategy)
-        self.on_step(self._step)
 
     def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Score the models that the strategy proposes, if any, and go back to the best."""
@@ -73,13 +72,18 @@ class Selection(SupervisedPlugin):
             strategy.propose(lambda name: self._score(strategy, name))
             if not self._weights:
                 self.diverged_at = self._step
+        self.load(strategy.model)
+
+    def load(self, model: nn.Module) -> None:
+        """Put the best weights into ``model``; nothing where the training diverged."""
         if self._weights:
-            strategy.model.load_state_dict(self._weights)
+            model.load_state_dict(self._weights)
 
     def _score(self, strategy: RoundStrategy, candidate: str = "") -> tuple[float, float]:
         """Score the model as it is now; its merit, the greater the better."""
         logits = predict_logits(strategy.model, self.images.images)
         safety = accuracy = math.nan
+        counts: dict[str, Counts] = {}
         new = logits.argmax(dim=1)
         if finite := all_finite(logits, *strategy.losses[-1:]):
             counts = count_pairs(self.images.labels.numpy(), self.old.numpy(), new.numpy(), self.classes)
@@ -87,10 +91,10 @@ class Selection(SupervisedPlugin):
             accuracy = counts[self.round.target].new_accuracy
         point = Checkpoint(step=self._step, candidate=candidate, devsafety=safety, target_accuracy=accuracy)
         self.checkpoints.append(point)
+        self.counts.append(counts)
         if finite and (self._best is None or point.merit > self._best):
             self._best, self.selected_step, self.selected, self.predictions = point.merit, self._step, candidate, new
             self._weights = copy.deepcopy(strategy.model.state_dict())
         elif not finite and not candidate:
             self.diverged_at = self._step
-            strategy.stop_training()
         return point.merit

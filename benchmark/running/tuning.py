@@ -8,40 +8,25 @@ interrupted search goes on where it was.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
-from benchmark.metrics import preservation
-from benchmark.metrics.counts import count_pairs
-from benchmark.output.files import replace_file
-from benchmark.output.progress import Reporter
-from benchmark.output.tables import canonical, console, points, print_rows
+from benchmark.output.tables import canonical, points, print_rows
 from benchmark.records import tuned
-from benchmark.records.files import saving
 from benchmark.records.schema import BaseInfo, Frozen, PlainDict
-from benchmark.running.jobs import Jobs
-from benchmark.running.request import Request
-from scenarios import SCENARIOS, builder
 from scenarios.leftovers import is_leftover
-from scenarios.options import changed_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmark.running.runner import Run
     from methods.strategy import Settings
-    from scenarios.stream import DevelopmentStream
 
 TUNING_SEEDS = (1000, 1001)  # never reported
 BUDGET = 6  # trials per method
@@ -94,26 +79,6 @@ class Tuning(Frozen):
         return max(self.trials, key=lambda trial: rank(trial, self.margin))
 
 
-def tune(request: Request, budget: int, quiet: bool = False) -> None:
-    """Search for the settings of methods on a scenario; print the trials and which is best.
-
-    Raises:
-        ValueError: a name, option, folder or checkpoint is not usable, or a method has nothing to tune.
-    """
-    with Reporter(quiet) as reporter:
-        jobs = Jobs(request, reporter)
-        for name, strategy in jobs.strategies.items():
-            if not strategy.SETTINGS.GRID:
-                raise ValueError(f"--method {name}: has nothing to tune: its settings have no GRID")
-        by_method = [list(runs) for runs in zip(*(jobs.of_seed(seed) for seed in request.seeds), strict=True)]
-        found = [
-            search(runs, budget, request.results, partial(reporter.report, f"{runs[0].method} trials"))
-            for runs in by_method
-        ]
-    for one in found:
-        print_trials(one, console())
-
-
 def rank(trial: Trial, margin: float) -> tuple[float, float]:
     """The larger the better: safe up to ``margin`` first, then the gain on the target."""
     return min(trial.devsafety + margin, 0.0), trial.target_gain
@@ -157,77 +122,6 @@ def read(path: Path) -> Tuning:
         raise ValueError(f"{path}: is no tuning file, delete it: {str(error).splitlines()[0]}") from None
 
 
-def search(
-    runs: Sequence[Run],
-    budget: int,
-    results: Path,
-    on_trial: Callable[[int, int], None] = lambda done, total: None,
-) -> Tuning:
-    """Make the trials that are missing.
-
-    Args:
-        runs: of the method, one per tuning seed.
-        budget: number of trials.
-        results: folder to keep them in.
-        on_trial: called with (trials done, trials of the budget).
-    """
-    first = runs[0]
-    images = min(int((data.val.labels == k).sum()) for data in first.stream.data for k in data.val.labels.unique())
-    tuning = Tuning(
-        scenario=first.stream.name,
-        fingerprint=first.stream.fingerprint,
-        method=first.method,
-        version=first.strategy.VERSION,
-        code=first.strategy.CODE,
-        base=first.base_info,
-        seeds=tuple(run.stream.seed for run in runs),
-        margin=noise_margin(images),
-        options=_changed(first.stream),
-    )
-    path = path_of(results, tuning.scenario, tuning.method)
-    if path.is_file() and (kept := read(path)).model_copy(update={"trials": ()}) == tuning:
-        tuning = kept
-    tried = [trial.settings for trial in tuning.trials]
-    wanted = candidates(first.strategy.SETTINGS, budget, first.method)
-    for number, values in enumerate(wanted):
-        plain = Trial(settings=values, outcomes=()).settings
-        if plain not in tried:
-            trial = Trial(settings=values, outcomes=_outcomes(runs, first.strategy.SETTINGS(**values)))
-            tuning = tuning.model_copy(update={"trials": (*tuning.trials, trial)})
-            with saving(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                replace_file(path, (tuning.model_dump_json(indent=1) + "\n").encode())
-        on_trial(number + 1, len(wanted))
-    return tuning
-
-
-def _outcomes(runs: Sequence[Run], settings: Settings) -> tuple[Outcome, ...]:
-    """One for each round of each run; none if one diverged."""
-    from benchmark.running.runner import Diverged
-
-    found: list[Outcome] = []
-    for run in (replace(run, settings=settings) for run in runs):
-        model = copy.deepcopy(run.base).to(run.device)
-        for number, (round_, data) in enumerate(zip(run.stream.rounds, run.stream.data, strict=True)):
-            try:
-                developed, selection = run.develop(model, number)
-            except Diverged:
-                return ()
-            model = developed.model
-            counts = count_pairs(
-                data.val.labels.numpy(), selection.old.numpy(), selection.predictions.numpy(), run.stream.classes
-            )
-            found.append(
-                Outcome(
-                    seed=run.stream.seed,
-                    round=number,
-                    target_gain=preservation.target_gain(counts, round_.target),
-                    devsafety=preservation.devsafety(counts, round_.protected),
-                )
-            )
-    return tuple(found)
-
-
 def collect(results: Path) -> tuned.Chosen:
     """The settings that every search under ``results`` chose: {scenario: {method: {setting: value}}}, sorted.
 
@@ -268,12 +162,6 @@ def adopt(results: Path) -> None:
     """Let ``run`` start from the settings that the searches under ``results`` chose; those of others stay."""
     tuned_bytes(results)  # raises where there is nothing to adopt
     print("\n".join(tuned.adopt(collect(results))))
-
-
-def _changed(stream: DevelopmentStream) -> dict[str, Any]:
-    """The options of a stream, flags aside, that are not its defaults."""
-    scenario = SCENARIOS.get(stream.name)
-    return changed_options(builder(stream.name), stream.options, scenario.flags) if scenario else {}
 
 
 def print_trials(tuning: Tuning, console: Console) -> None:

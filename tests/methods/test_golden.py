@@ -32,7 +32,7 @@ def losses(name: str) -> dict[str, list[float]]:
     """Losses of the first steps of seed 0 on a small driving-foggy, and of the model afterwards."""
     import scenarios
     from benchmark.running.bases import shipped_base
-    from benchmark.running.runner import develop_round
+    from benchmark.running.development import develop_round
     from methods.checkpoints import load_checkpoint
     from methods.clip import predict_logits
 

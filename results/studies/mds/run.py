@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 
 from benchmark.arguments import key_values
-from benchmark.running.jobs import run
+from benchmark.running.sweep import run
 from benchmark.running.request import Request
 from results.studies.mds.report import HERE, SCENARIO, SEEDS
 

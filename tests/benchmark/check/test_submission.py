@@ -46,13 +46,14 @@ def honest(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def submit(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    """``submit(*arguments) -> (exit code, lines)``."""
+    """``submit(*arguments) -> (exit code, lines)``, those on standard error last."""
 
     def call(*arguments: Path | str) -> tuple[int, list[str]]:
         monkeypatch.setattr("sys.argv", ["benchmark", "submit", *map(str, arguments), "--results", str(results)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        return int(str(ended.value.code or 0)), capsys.readouterr().out.splitlines()
+        told = capsys.readouterr()
+        return int(str(ended.value.code or 0)), [*told.out.splitlines(), *told.err.splitlines()]
 
     return call
 
@@ -284,7 +285,8 @@ def test_what_holds_no_record_is_told_apart_by_the_exit_code(submit, honest, tmp
     bad = forged(honest, tmp_path / "bad", better)
     code, lines = submit(path, bad)
     assert code == 2 and contents(results) == before
-    assert lines[0].startswith(f"{path}: ") and lines[-1] == "nothing was added: 2 of 2 refused"
+    assert lines[0].startswith(f"{path}: ")
+    assert lines[-1] == f"error: nothing was added: 2 of 2 refused, as {path} holds no record"  # on standard error
 
 
 def test_an_empty_folder_holds_no_records(submit, tmp_path):

@@ -107,22 +107,21 @@ def ignore_the_seed_everywhere(patch) -> None:
 
 def select_on_test(patch) -> None:
     """Test images are given where validation images belong."""
-    from benchmark.running import runner
+    from benchmark.running import rounds
 
-    develop = runner.Run.develop
+    branch, selection = rounds._branch, rounds.Selection
 
-    def peeking(self, model, number, on_step=lambda done, total: None):
-        data, old = self.stream.data[number], self.old(model, number, "test")
-        selection = runner.Selection
+    def peeking(run, number, model, *rest):
+        old = run.old(model, number, "test")
 
-        def on_test(images, _, *rest):
-            return selection(data.test, old, *rest)
+        def on_test(images, _, *arguments):
+            return selection(run.stream.data[number].test, old, *arguments)
 
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(runner, "Selection", on_test)
-            return develop(self, model, number, on_step)
+            inner.setattr(rounds, "Selection", on_test)
+            return branch(run, number, model, *rest)
 
-    patch.setattr(runner.Run, "develop", peeking)
+    patch.setattr(rounds, "_branch", peeking)
 
 
 def choose_by_test(patch) -> None:
@@ -130,18 +129,19 @@ def choose_by_test(patch) -> None:
     from benchmark.metrics import preservation
     from benchmark.metrics.counts import count_pairs
     from benchmark.records.schema import Checkpoint
-    from benchmark.running import runner, selection
+    from benchmark.running import rounds, selection
     from methods.clip import predict_logits
 
-    develop = runner.Run.develop
+    develop = rounds._round
 
-    def peeking(self, model, number, on_step=lambda done, total: None):
-        data, round_, old = self.stream.data[number], self.stream.rounds[number], self.old(model, number, "test")
+    def peeking(runs, number, model, *rest):
+        stream = runs[0].stream
+        data, round_, old = stream.data[number], stream.rounds[number], runs[0].old(model, number, "test")
         score = selection.Selection._score
 
         def by_test(plugin, strategy, candidate=""):
             new = predict_logits(strategy.model, data.test.images).argmax(dim=1)
-            counts = count_pairs(data.test.labels.numpy(), old.numpy(), new.numpy(), self.stream.classes)
+            counts = count_pairs(data.test.labels.numpy(), old.numpy(), new.numpy(), stream.classes)
             figures = preservation.devsafety(counts, round_.protected), counts[round_.target].new_accuracy
             with pytest.MonkeyPatch.context() as inner:
                 inner.setattr(Checkpoint, "merit", property(lambda point: preservation.merit(*figures)))
@@ -149,9 +149,9 @@ def choose_by_test(patch) -> None:
 
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(selection.Selection, "_score", by_test)
-            return develop(self, model, number, on_step)
+            yield from develop(runs, number, model, *rest)
 
-    patch.setattr(runner.Run, "develop", peeking)
+    patch.setattr(rounds, "_round", peeking)
 
 
 @pytest.mark.parametrize(

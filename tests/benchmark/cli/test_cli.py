@@ -46,19 +46,20 @@ def test_an_interrupted_command_goes_on_where_it_stopped(command, monkeypatch):
     from benchmark.running import runner
 
     made = []
-    execute = runner.Run.execute
+    execute = runner.execute
 
-    def interrupted(self, on_step):
+    def interrupted(runs, *arguments):
         if len(made) == 1:
             raise KeyboardInterrupt
-        made.append(self.stream.seed)
-        return execute(self, on_step)
+        made.append(runs[0].stream.seed)
+        return execute(runs, *arguments)
 
-    monkeypatch.setattr(runner.Run, "execute", interrupted)
-    code, _, err = command("run", "--method", "finetune", "--seeds", "3", *FAST)
+    monkeypatch.setattr(runner, "execute", interrupted)
+    arguments = ("run", "--method", "finetune", "--seeds", "3", "--workers", "1", *FAST)
+    code, _, err = command(*arguments)
     assert code == 130 and "goes on from there" in err
     made.append(-1)
-    assert command("run", "--method", "finetune", "--seeds", "3", *FAST)[0] == 0
+    assert command(*arguments)[0] == 0
     assert made == [0, -1, 1, 2]
 
 

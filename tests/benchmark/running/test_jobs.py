@@ -6,35 +6,35 @@ import errno
 import os
 
 from benchmark.records import files
-from benchmark.running.runner import Run
+from benchmark.running import runner
 
 RUN = ("run", "--method", "finetune", "--scenario", "toy", "--base", "toy.safetensors", "--set", "steps=2", "--quiet")
 
 
 def test_another_job_may_make_the_same_run_at_the_same_time(command, monkeypatch, tmp_path):
-    execute = Run.execute
+    execute = runner.execute
 
-    def twice(self, *arguments):
-        record, predictions = execute(self, *arguments)
-        files.write(record.model_copy(update={"seconds": 99.0}), predictions, tmp_path / "runs")
-        return record, predictions
+    def twice(*arguments):
+        for run, record, predictions in execute(*arguments):
+            files.write(record.model_copy(update={"seconds": 99.0}), predictions, tmp_path / "runs")
+            yield run, record, predictions
 
-    monkeypatch.setattr(Run, "execute", twice)
+    monkeypatch.setattr(runner, "execute", twice)
     code, _, err = command(*RUN, "--seeds", "2")
     assert code == 0, err
     assert [record.seconds for record in files.read_all(tmp_path / "runs")] == [99.0, 99.0]  # the first ones
 
 
 def test_another_outcome_is_refused_once_the_other_seeds_are_done(command, monkeypatch, tmp_path):
-    execute = Run.execute
+    execute = runner.execute
 
-    def other(self, *arguments):
-        record, predictions = execute(self, *arguments)
-        if self.stream.seed == 0:
-            files.write(record.model_copy(update={"message": "other"}), predictions, tmp_path / "runs")
-        return record, predictions
+    def other(*arguments):
+        for run, record, predictions in execute(*arguments):
+            if run.stream.seed == 0:
+                files.write(record.model_copy(update={"message": "other"}), predictions, tmp_path / "runs")
+            yield run, record, predictions
 
-    monkeypatch.setattr(Run, "execute", other)
+    monkeypatch.setattr(runner, "execute", other)
     code, _, err = command(*RUN, "--seeds", "2")
     assert code == 2 and "a different record of this run exists" in err
     assert [record.seed for record in files.read_all(tmp_path / "runs")] == [0, 1]
@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_and_keeps_what_was_finished(command, monkeypatch, t
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    code, _, err = command(*RUN, "--seeds", "2")
+    code, _, err = command(*RUN, "--seeds", "2", "--workers", "1")
     assert code == 2 and "seed1" in err and "--results" in err and len(err.splitlines()) == 1, err
     kept = [file.name for file in (tmp_path / "runs").rglob("*") if file.is_file()]
     assert len(kept) == 2 and all("seed0" in name for name in kept)

@@ -12,6 +12,7 @@ import methods
 from benchmark.metrics.scene_pairs import CHANCE
 from benchmark.records.files import recompute
 from benchmark.records.schema import BaseInfo
+from benchmark.running import rounds
 from benchmark.running.runner import Run
 from benchmark.running.selection import EVALUATIONS
 from methods.clip import predict_logits
@@ -84,13 +85,13 @@ def test_preferences_over_scene_pairs_are_counted(toy_stream, toy_base):
     stream = with_scenes(toy_stream)
     one = run(stream, toy_base, lr=2e-3)
     record, _ = one.execute()
-    strategy, _ = one.develop(copy.deepcopy(toy_base), 0)
+    (developed,) = rounds.develop([one])
     holds, items = {"old": 0, "new": 0, "both": 0}, 0
     for pairs in stream.scene_pairs[0]:
         for k in range(len(pairs)):
             items += 1
             own = {}
-            for which, model in (("old", toy_base), ("new", strategy.model)):
+            for which, model in (("old", toy_base), ("new", developed.model)):
                 logits = predict_logits(model, torch.stack([pairs.images_a[k], pairs.images_b[k]]))
                 a, f = (stream.classes.index(name) for name in (pairs.class_a, "f"))
                 own[which] = bool(logits[0, a] > logits[0, f] and logits[1, f] > logits[1, a])  # each its own text

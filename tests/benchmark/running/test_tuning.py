@@ -15,7 +15,8 @@ from benchmark.records import tuned
 from benchmark.records.schema import BaseInfo
 from benchmark.running import tuning
 from benchmark.running.runner import Run
-from benchmark.running.tuning import Outcome, Trial, candidates, rank, search
+from benchmark.running.search import search
+from benchmark.running.tuning import Outcome, Trial, candidates, rank
 from methods.finetune import Finetune, FinetuneSettings
 from scenarios.stream import LabelledImages
 from tests.conftest import make_toy_stream

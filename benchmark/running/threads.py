@@ -1,0 +1,46 @@
+"""How many threads compute, and that they wait asleep; set before torch is imported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from scenarios.cores import available
+
+COUNT = "OMP_NUM_THREADS"
+OURS = "MDS_BENCH_THREADS"  # set where COUNT is this package's, not the user's
+
+
+def set_defaults() -> None:
+    """As many threads as cores, for this process and its children; what the user has set stays.
+
+    Threads that wait for work in a loop take the cores from whoever has some: beside one busy process, a run on two
+    cores takes several times as long as with threads that sleep.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if COUNT not in os.environ:
+        os.environ |= {COUNT: str(available()), OURS: "1"}
+
+
+def threads_of(trainings: int) -> int:
+    """Threads of each of so many trainings: the machine's cores shared by all, or what the user has set.
+
+    They decide the last bits of sums. So they depend on how many trainings a command has, not on how many it makes at
+    a time.
+    """
+    set_by_user = os.environ.get(COUNT, "").split(",")[0] if OURS not in os.environ else ""
+    return int(set_by_user) if set_by_user.isdigit() else max(1, available() // max(1, trainings))
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """torch on ``number`` threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
