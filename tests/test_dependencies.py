@@ -23,6 +23,7 @@ RUN_BY_NAME = {
     "pytest-benchmark": "a plugin of pytest",
     "pytest-timeout": "a plugin of pytest",
     "pytest-xdist": "a plugin of pytest",
+    "ray": "an engine, which tests ask for by name where it is installed",
 }
 
 

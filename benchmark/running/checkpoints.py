@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -92,7 +93,7 @@ class Checkpoints:
         try:
             with saving(path):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with replacing(path) as file:
+                with replacing(path) as file, _refusals():
                     suspend(strategy, self._outside, file)
             return True
         except ValueError as error:
@@ -121,6 +122,17 @@ class Checkpoints:
             return None
         (branches,) = (plugin for plugin in strategy.plugins if isinstance(plugin, Branches))
         return Kept(number, strategy, branches)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Within it, an error of torch's writer that comes from one of the system is the latter."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _training_name(run: Run) -> str:

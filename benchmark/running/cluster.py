@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import pickle
+import socket
 from collections.abc import Generator, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from benchmark.output.progress import Reporter
@@ -12,6 +16,8 @@ from benchmark.output.tables import one_line
 from benchmark.running.engines import Result, Task, Work, portable
 
 ATTEMPTS = 3  # to finish a task whose process or machine is lost
+PATIENCE = 10  # seconds for a cluster to answer
+BRIEF = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_py_gcs_connect_timeout_s": str(PATIENCE)}  # tried once, not 20 times
 AHEAD = 2  # tasks given to the cluster for each that it can work on at a time: none of it waits for this process
 
 
@@ -36,6 +42,10 @@ class Cluster:
     inherits = False
 
     def __init__(self, workers: int | None, address: str | None, threads: int, reporter: Reporter, device: str) -> None:
+        if address is not None:
+            _check_answers(address)
+        for name, value in BRIEF.items():  # Ray reads them as it is imported
+            os.environ.setdefault(name, value)
         import ray
 
         self._ray: Any = ray
@@ -58,12 +68,12 @@ class Cluster:
 
     def map(self, work: Work, tasks: Iterator[Task]) -> Generator[Result]:
         """See ``Engine``. A task whose process or machine is lost is tried again."""
-        shared = self._ray.put(work)
+        shared = self._ray.put(self._ray.cloudpickle.dumps(work))
         running: dict[Any, Task] = {}
         try:
             while True:
                 for task in islice(tasks, self.workers * AHEAD - len(running)):
-                    running[self._remote.remote(shared, task, self._threads)] = task
+                    running[self._remote.remote(shared, task, self._threads, Path.cwd())] = task
                 if not running:
                     return
                 for finished in self._ray.wait(list(running))[0]:
@@ -80,17 +90,36 @@ class Cluster:
             values, error = [], OSError(f"{task.label}: lost {ATTEMPTS} times: {one_line(str(lost))[:300]}")
         for cell, value in values:
             yield Result(task, cell, value)
+        if isinstance(error, KeyboardInterrupt):
+            raise error
         yield Result(task, None, error)
 
 
-def _work(work: Work, task: Task, threads: int) -> tuple[list[tuple[Any, Any]], BaseException | None]:
+def _check_answers(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if port.isdigit():  # not for "auto"
+            socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"--address {address}: no Ray cluster answers there: {error}") from None
+
+
+def _work(packed: bytes, task: Task, threads: int, folder: Path) -> tuple[list[tuple[Any, Any]], BaseException | None]:
     """On a machine of the cluster: the values of a task's cells, and the error that ended it."""
     import torch
 
     torch.set_num_threads(threads)
+    parent = os.getppid()
+
+    def tell(done: int, total: int) -> None:
+        if os.getppid() != parent:  # Ray of this machine is gone, and so is whoever waits for this
+            os._exit(1)
+
     values: list[tuple[Any, Any]] = []
     try:
-        values.extend(work(task, lambda done, total: None))
+        os.chdir(folder)  # where the command was given: files are named as seen from there
+        work: Work = pickle.loads(packed)
+        values.extend(work(task, tell))
     except BaseException as error:
         return values, portable(error)
     return values, None

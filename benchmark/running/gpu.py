@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 SPARE = 0.9  # share of the free memory that may be taken: sizes of later trainings differ a little
@@ -28,7 +29,9 @@ def _memory() -> tuple[int, int] | None:
 
     torch would have to use the GPU first, which takes memory itself.
     """
-    command = ["nvidia-smi", "--query-gpu=memory.used,memory.total", "--format=csv,noheader,nounits"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]  # an index or the name of a device
+    which = [f"--id={visible}"] if visible else []
+    command = ["nvidia-smi", *which, "--query-gpu=memory.used,memory.total", "--format=csv,noheader,nounits"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
         used, total = told.splitlines()[0].split(",")

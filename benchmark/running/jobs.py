@@ -30,16 +30,18 @@ class Jobs:
         request: the runs that are asked for.
         reporter: told how far pictures and bases are.
         bases: those loaded before, by other jobs of the same command.
+        dry: nothing is to be written, so the folder may be missing.
 
     Raises:
         ValueError: a name, setting, option, folder or checkpoint is not usable.
     """
 
-    def __init__(self, request: Request, reporter: Reporter, bases: Bases | None = None) -> None:
+    def __init__(self, request: Request, reporter: Reporter, bases: Bases | None = None, dry: bool = False) -> None:
         for name in request.methods:
             known_method(name)
         known_scenario(request.scenario)
-        check_writable(request.results)
+        if not dry:
+            check_writable(request.results)
         self.request, self.reporter = request, reporter
         chosen = preset(request.preset, request.scenario) if request.preset is not None else None
 

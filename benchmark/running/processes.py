@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -89,7 +90,9 @@ class Processes:
         process = self._context.Process(
             target=_work, args=(work, task, self.threads, theirs, inherited, os.getpid()), daemon=True
         )
+        gc.freeze()  # a collection in the copy would write to, and so copy, all that both share
         process.start()
+        gc.unfreeze()
         theirs.close()
         self._running[ours] = _Worker(process, task, attempt)
 

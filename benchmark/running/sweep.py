@@ -19,7 +19,6 @@ from benchmark.running.jobs import Jobs
 from benchmark.running.request import Execution, Request
 from benchmark.running.threads import threads_of, torch_threads
 from scenarios.cores import available
-from scenarios.wording import some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,13 +58,18 @@ def make_records(
 
 
 class Sweep:
-    """The runs of several requests, as tasks of an engine; arguments and errors as of ``make_records``."""
+    """The runs of several requests, as tasks of an engine; arguments and errors as of ``make_records``.
 
-    def __init__(self, requests: Sequence[Request], reporter: Reporter, execution: Execution) -> None:
-        first = Jobs(requests[0], reporter)
-        self.jobs = [first, *(Jobs(request, reporter, first.bases) for request in requests[1:])]
+    Where it is ``dry``, nothing is to be written.
+    """
+
+    def __init__(
+        self, requests: Sequence[Request], reporter: Reporter, execution: Execution, dry: bool = False
+    ) -> None:
+        first = Jobs(requests[0], reporter, dry=dry)
+        self.jobs = [first, *(Jobs(request, reporter, first.bases, dry) for request in requests[1:])]
         self.reporter, self.execution = reporter, execution
-        for folder in (CHECKPOINTS, *([LOGS] if execution.log is not None else [])):
+        for folder in () if dry else (CHECKPOINTS, *([LOGS] if execution.log is not None else [])):
             check_writable(requests[0].results / folder)
         trainings = sum(len(jobs.groups()) * len(jobs.request.seeds) for jobs in self.jobs)
         self.threads, self.device = threads_of(trainings), first.device
@@ -89,9 +93,11 @@ class Sweep:
                     if missing and self.engine.inherits:
                         run = runs[missing[0]]
                         run.before(run.base, 0, run.old(run.base, 0, "val"))
+                    names = self._checkpoints([runs[name] for name in group]).names
                     if missing:
-                        names = self._checkpoints([runs[name] for name in group]).names
                         yield Task(self._label(jobs, missing, seed), number, seed, tuple(missing), names)
+                    else:  # an earlier command may have been killed just before this
+                        _drop(request.results / CHECKPOINTS, names)
 
     def work(self, task: Task, tell: Tell) -> Iterator[tuple[str, tuple[Record, pd.DataFrame]]]:
         """Make the runs of a task; each method with its record and predictions."""
@@ -227,4 +233,4 @@ def _worst(errors: Sequence[Exception]) -> Exception:
     faults = [error for error in errors if not isinstance(error, ValueError | OSError)]
     if faults or len(errors) == 1:
         return (faults or errors)[0]
-    return ValueError(some([str(error) for error in errors], 1))
+    return ValueError(f"{errors[0]} (and {len(errors) - 1} more)")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from scenarios.cores import available
 
 COUNT = "OMP_NUM_THREADS"
-OURS = "MDS_BENCH_THREADS"  # set where COUNT is this package's, not the user's
+OURS = "MDS_BENCH_THREADS"  # the value of COUNT where it is this package's, not the user's
 
 
 def set_defaults() -> None:
@@ -20,7 +20,7 @@ def set_defaults() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if COUNT not in os.environ:
-        os.environ |= {COUNT: str(available()), OURS: "1"}
+        os.environ[COUNT] = os.environ[OURS] = str(available())
 
 
 def threads_of(trainings: int) -> int:
@@ -29,7 +29,8 @@ def threads_of(trainings: int) -> int:
     They decide the last bits of sums. So they depend on how many trainings a command has, not on how many it makes at
     a time.
     """
-    set_by_user = os.environ.get(COUNT, "").split(",")[0] if OURS not in os.environ else ""
+    count = os.environ.get(COUNT, "")
+    set_by_user = "" if count == os.environ.get(OURS) else count.split(",")[0]
     return int(set_by_user) if set_by_user.isdigit() else max(1, available() // max(1, trainings))
 
 

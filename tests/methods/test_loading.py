@@ -131,6 +131,7 @@ def test_what_a_method_may_use_is_what_the_registry_says(own):
 
 def test_a_run_withholds_what_the_registry_does_not_grant(toy_stream, toy_base):
     from benchmark.records.schema import BaseInfo
+    from benchmark.running import rounds
     from benchmark.running.runner import Run
 
     seen = {}
@@ -142,6 +143,6 @@ def test_a_run_withholds_what_the_registry_does_not_grant(toy_stream, toy_base):
     info, settings = BaseInfo(name="toy", sha256="0" * 64, model="mds-tiny"), Finetune.SETTINGS(steps=0)
     for name in ("finetune", "mds", "finetune+ptm", "mine"):
         run = Run(toy_stream, toy_base, info, name, Looks, settings)
-        run.develop(toy_base, 0)
+        list(rounds.develop([run]))
     nothing, everything = (False, False), (True, True)
     assert seen == {"finetune": nothing, "mds": (True, False), "finetune+ptm": (False, True), "mine": everything}

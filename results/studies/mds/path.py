@@ -9,23 +9,24 @@ mean losses. Seeds that are in the file are not run again. ``protected`` are the
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
+import methods
 import scenarios
 from benchmark.output.files import replace_file
 from benchmark.running.bases import Bases
+from benchmark.running.development import develop_round
 from benchmark.running.request import BaseChoice
-from benchmark.running.runner import Run
 from methods.clip import ClipClassifier, predict_logits
 from methods.mds import MDS, MDSSettings
 from methods.merging import WiSEFT
 from methods.objectives import class_losses
 from methods.state_arithmetic import interpolate
-from methods.strategy import Score
 from methods.weight_space import State, combined, snapshot
 from scenarios.stream import LabelledImages
 
@@ -35,7 +36,7 @@ EMA = 0.9
 
 
 class Along(WiSEFT):
-    """Keeps what the weights were along the training, and offers the last ones."""
+    """Keeps what the weights were along the training."""
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Start the averages."""
@@ -58,11 +59,6 @@ class Along(WiSEFT):
         found |= {f"step {step}": state for step, state in self.points.items()}
         return found | {"mean of the second half": self.mean, f"moving average {EMA:g}": self.ema}
 
-    def propose(self, strategy: Any, score: Score) -> None:
-        """The last weights; validation decides nothing here."""
-        strategy.model.load_state_dict(self.new)
-        score("end")
-
 
 def main() -> None:
     """Run the seeds that are missing."""
@@ -82,13 +78,13 @@ def main() -> None:
 def measure(seed: int) -> pd.DataFrame:
     """All models of one seed."""
     stream = scenarios.build("driving-foggy", seed)
-    base, info = Bases().load(stream, BaseChoice(), "cpu", lambda *_: None)
-    strategy = combined(MDS, Along)
-    run = Run(stream, base, info, "mds", strategy, strategy.SETTINGS(**MDSSettings().model_dump()))
+    base, _ = Bases().load(stream, BaseChoice(), "cpu", lambda *_: None)
     data = stream.data[0]
     splits = {"protected": data.protected, "val": data.val, "test": data.test}
     before = {split: _outputs(base, images) for split, images in splits.items()}
-    trained, _ = run.develop(base, 0)
+    strategy = combined(MDS, Along)
+    settings = strategy.SETTINGS(**MDSSettings().model_dump())
+    trained = develop_round(strategy, copy.deepcopy(base), base, stream, 0, settings, methods.access("mds"))
     rows = []
     for name, state in trained.weight_space.candidates().items():
         trained.model.load_state_dict(state)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 
 from benchmark.arguments import key_values
-from benchmark.running.sweep import run
 from benchmark.running.request import Request
+from benchmark.running.sweep import run
 from results.studies.mds.report import HERE, SCENARIO, SEEDS
 
 

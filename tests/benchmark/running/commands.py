@@ -16,7 +16,8 @@ from tests.conftest import make_toy_stream
 
 PATIENCE = 60.0  # seconds that something may take to happen
 SHORT = ("--base", "toy.safetensors", "--set", "batch_size=16", "--option", "per_class=8")
-FAMILY = ("finetune", *(f"finetune+{name}" for name in "wise-ft ties soup uwm-protect fisher-merge ptm".split()))
+PLUGINS = ("wise-ft", "ties", "soup", "uwm-protect", "fisher-merge", "ptm")
+FAMILY = ("finetune", *(f"finetune+{name}" for name in PLUGINS))
 NOTING = '''
 """Fine-tuning that notes its steps, and kills its process at the first sight of the last line of a file."""
 

@@ -6,12 +6,13 @@ import errno
 import os
 import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmark.running.checkpoints import Checkpoints
+from benchmark.output.files import replacing
 from methods.batches import generator
 from tests.benchmark.running.commands import SHORT, children, noted, outcomes, runs, soon
 
@@ -34,7 +35,9 @@ def undisturbed(toys, *arguments: str) -> dict[str, tuple[str, bytes]]:
     return outcomes("undisturbed")
 
 
-@pytest.mark.parametrize(("scenario", "killed"), [("toy", n) for n in DRAWS] + [("toy-rounds", STEPS + n) for n in DRAWS])
+@pytest.mark.parametrize(
+    ("scenario", "killed"), [("toy", n) for n in DRAWS] + [("toy-rounds", STEPS + n) for n in DRAWS]
+)
 def test_a_run_that_is_killed_goes_on_from_its_last_step(toys, start, monkeypatch, scenario, killed):
     one = (*NOTED, "-s", scenario, "--seed", "4")
     expected = undisturbed(toys, *one)
@@ -66,6 +69,7 @@ def test_a_worker_that_is_killed_each_time_is_given_up_and_the_others_are_kept(t
     assert len(err.splitlines()) == 1 and len(outcomes("runs")) == 3
 
 
+@pytest.mark.slow
 def test_a_command_whose_workers_and_head_are_killed_goes_on(toys, start):
     expected = undisturbed(toys, *MANY, *BUSY)
     process = start(*MANY, *BUSY, "--workers", "2")
@@ -84,6 +88,7 @@ def test_a_command_whose_workers_and_head_are_killed_goes_on(toys, start):
     assert outcomes("runs") == expected and not Path("runs/checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_an_interruption_ends_all_workers_at_once_and_keeps_what_is_finished(toys, start):
     expected = undisturbed(toys, *MANY, *BUSY)
     process = start(*MANY, *BUSY, "--workers", "2")
@@ -157,7 +162,7 @@ def test_what_is_left_of_a_run_that_is_finished_goes_too(toys, halfway):
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_full_disk_ends_a_run_with_one_line_and_leaves_the_checkpoint_before(toys, monkeypatch, workers):
     """The disk is full in the middle of the fifth checkpoint."""
-    replacing, written = Checkpoints._keep.__globals__["replacing"], []
+    written: list[Path] = []
 
     class Full:
         def __init__(self, file) -> None:
@@ -171,8 +176,6 @@ def test_a_full_disk_ends_a_run_with_one_line_and_leaves_the_checkpoint_before(t
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return self.file.write(content)
 
-    from contextlib import contextmanager
-
     @contextmanager
     def full(path):
         written.append(path)
@@ -184,7 +187,7 @@ def test_a_full_disk_ends_a_run_with_one_line_and_leaves_the_checkpoint_before(t
     with monkeypatch.context() as patch:
         patch.setattr("benchmark.running.checkpoints.replacing", full)
         code, _, err = toys(*two, "--workers", workers)
-    assert code == 2 and err.startswith("error: runs/checkpoints/"), err
+    assert code == 2 and "runs/checkpoints/" in err
     assert len(err.splitlines()) == 1 and "No space left on device" in err and "--results" in err
     (kept, *_) = files_in("runs")
     assert kept.suffix == ".checkpoint"

@@ -84,7 +84,7 @@ def kept(results: str = "runs") -> dict[str, Record]:
     return {record.method.name: record for record in files.read_all(Path(results))}
 
 
-@pytest.mark.parametrize(("scenario", "rounds"), [("toy", 1), ("toy-rounds", 2)])
+@pytest.mark.parametrize(("scenario", "rounds"), [("toy", 1), pytest.param("toy-rounds", 2, marks=pytest.mark.slow)])
 def test_a_family_of_methods_takes_the_steps_of_one_and_keeps_the_records_of_each_alone(toys, steps, scenario, rounds):
     for method in (*FAMILY, "mds+wise-ft"):
         code, _, err = toys("run", "-m", method, "-s", scenario, "--seed", "3", *QUICK, "--results", "apart")
