@@ -35,9 +35,9 @@ def read(path: Path, **options: object) -> dict[str, list[str]]:
         ("a.csv", PLAIN.replace("\n", "\r").encode()),
         ("a.csv", ("\n" + PLAIN.replace("\n", "\n\n")).encode()),
         ("a.csv", PLAIN.replace("0.5", '"a\nb;,"').encode()),
-        ("a.csv.gz", gzip.compress(PLAIN.encode("utf-8-sig"))),
+        ("a.csv.gz", gzip.compress(PLAIN.encode("utf-8-sig"), mtime=0)),
         ("a.jsonl", b'{"id": 1, "label": "NA", "x": [1.5, {"id": 3}]}\n\n{"label": "007", "id": "2"}\n'),
-        ("a.jsonl.gz", gzip.compress(b'\xef\xbb\xbf{"id": 1, "label": "NA"}\n{"label": "007", "id": 2}')),
+        ("a.jsonl.gz", gzip.compress(b'\xef\xbb\xbf{"id": 1, "label": "NA"}\n{"label": "007", "id": 2}', mtime=0)),
     ],
 )
 def test_the_same_table_in_many_forms(tmp_path: Path, name: str, content: bytes) -> None:
@@ -105,7 +105,7 @@ def test_damaged_parquet_names_file_and_column(tmp_path: Path) -> None:
         ("a.csv", b"id,label\n1,a\n2,\xff\n", "line 3 is of another encoding"),
         ("a.csv", "id,label\n1,a\n".encode("utf-16"), "line 1 is UTF-16"),
         ("a.csv.gz", b"id,label\n1,a\n", "cannot be read: Not a gzipped file"),
-        ("a.csv.gz", gzip.compress(PLAIN.encode())[:-9], "cannot be read: "),
+        ("a.csv.gz", gzip.compress(PLAIN.encode(), mtime=0)[:-9], "cannot be read: "),
         ("a.jsonl", b'{"id": 1, "label": "a"}\n{"id": 2', "line 2 is not JSON"),
         ("a.jsonl", b"[1]\n", "line 1 is no JSON object: '[1]'"),
         ("a.jsonl", b'{"id": 1}\n', "column label is missing: it needs id,label, its first line is 'id'"),
