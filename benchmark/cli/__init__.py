@@ -83,6 +83,6 @@ def _failed(message: str, code: int) -> int:
 
 def _words(error: ValueError | OSError) -> str:
     """The message; of an error of the system, the file and what is wrong with it."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     return str(error) or type(error).__name__

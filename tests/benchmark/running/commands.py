@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +17,7 @@ SHORT = ("--base", "toy.safetensors", "--set", "batch_size=16", "--option", "per
 PLUGINS = ("wise-ft", "ties", "soup", "uwm-protect", "fisher-merge", "ptm")
 FAMILY = ("finetune", *(f"finetune+{name}" for name in PLUGINS))
 NOTING = '''
-"""Fine-tuning that notes its steps, and kills its process at the first sight of the last line of a file."""
+"""Fine-tuning that notes its steps, and kills the process that notes a certain one."""
 
 import os
 import signal
@@ -30,9 +28,10 @@ from methods.finetune import Finetune
 
 class Noting(Finetune):
     def round_loss(self, logits, labels):
-        with Path("steps").open("a") as file:
-            file.write(f"{self.seed} {len(self.losses)}\\n")
-        if Path("steps").read_text().count("\\n") == int(os.environ.get("KILLED_AT", "0")):
+        with Path("steps").open("ab", buffering=0) as file:
+            file.write(f"{self.seed:4} {len(self.losses):4}\\n".encode())
+            number = file.tell() // 10  # of this line, whoever else writes
+        if number == int(os.environ.get("KILLED_AT", "0")):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().round_loss(logits, labels)
 '''
@@ -74,9 +73,3 @@ def runs(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
-
-
-def end(pid: int) -> None:
-    """Kill a process, if it is there."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

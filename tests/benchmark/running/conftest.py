@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scenarios import SCENARIOS, Scenario
-from tests.benchmark.running.commands import NOTING, end
+from tests.benchmark.running.commands import NOTING
 
 
 @pytest.fixture
@@ -42,5 +42,5 @@ def start(toys):
 
     yield call
     for process in started:
-        end(process.pid)
+        process.kill()
         process.join()
