@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
@@ -13,15 +14,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmark.output.files import replacing
+from benchmark.output.files import replace_file, replacing
 from benchmark.records.files import saving
 from benchmark.running.development import Branches
+from benchmark.running.rounds import Past
 from benchmark.running.runner import Run
 from methods.strategy import RoundStrategy
 from methods.suspension import restore, suspend
 
 EVERY = 120.0  # seconds between checkpoints, where no number of steps is asked for
 PACKAGES = ("torch", "avalanche-lib", "open_clip_torch", "numpy")  # on whose code and pickles a checkpoint depends
+PAST = ".past"  # ending of the file beside a checkpoint that no method sees
 HERE = Path(__file__).parent
 
 
@@ -31,6 +34,7 @@ class Kept(NamedTuple):
     number: int
     strategy: RoundStrategy
     branches: Branches
+    past: dict[str, Past]  # by run id
 
 
 class Checkpoints:
@@ -57,7 +61,7 @@ class Checkpoints:
         """The first training of ``runs``, if it is on its way."""
         kept = self._load(self._path(runs, 0), 0)
         known = {branch.name: branch for branch in kept.branches.branches} if kept is not None else {}
-        if kept is None or not all(run.run_id in known for run in runs):
+        if kept is None or not all(run.run_id in known and run.run_id in kept.past for run in runs):
             return None
         kept.branches.branches = tuple(known[run.run_id] for run in runs)  # others are finished
         return kept
@@ -69,30 +73,42 @@ class Checkpoints:
                 return kept
         return None
 
-    def between_steps(self, runs: Sequence[Run], number: int) -> Callable[[RoundStrategy], None]:
-        """Keeps a strategy's training, when it is time, after the step that it has done."""
+    def between_steps(self, number: int, past: Mapping[Run, Past]) -> Callable[[RoundStrategy], None]:
+        """Keeps a strategy's training, when it is time, after the step that it has done.
+
+        Args:
+            number: of the round.
+            past: the runs that share the training, and what was known of each when it began.
+        """
+        runs = list(past)
         path, last = self._path(runs, number), time.monotonic()
+        known: dict[str, Past] | None = {run.run_id: Past(one.before, list(one.results)) for run, one in past.items()}
         earlier = [self._path(runs, n) for n in range(1, number)] if number else []
 
         def keep(strategy: RoundStrategy) -> None:
-            nonlocal last
+            nonlocal last, known
             done = len(strategy.losses)
             due = time.monotonic() - last > EVERY if self.every is None else done % self.every == 0
             if due or (number > 0 and done == 1):  # the rounds before are kept with it
                 last = time.monotonic()
-                if self._keep(strategy, path):
+                if self._keep(strategy, known, path):
+                    known = None  # does not change
                     for old in earlier:
                         old.unlink(missing_ok=True)
+                        old.with_suffix(PAST).unlink(missing_ok=True)
 
         return keep
 
-    def _keep(self, strategy: RoundStrategy, path: Path) -> bool:
-        """Whether it is kept; a method that cannot be is told of once, and goes on without."""
+    def _keep(self, strategy: RoundStrategy, past: dict[str, Past] | None, path: Path) -> bool:
+        """Whether it is kept, with ``past`` if given; a method that cannot be is told of once, and goes on without."""
         if self._impossible:
             return False
         try:
             with saving(path):
                 self.folder.mkdir(parents=True, exist_ok=True)
+                if past is not None:
+                    content = pickle.dumps(past)
+                    replace_file(path.with_suffix(PAST), hashlib.sha256(content).digest() + content)
                 with replacing(path) as file, _refusals():
                     suspend(strategy, self._outside, file)
             return True
@@ -115,13 +131,28 @@ class Checkpoints:
         if not path.is_file():
             return None
         try:
+            past = _read_past(path.with_suffix(PAST))
             with path.open("rb") as file:
                 strategy = restore(file, self._outside)
         except ValueError as error:
             self.say(f"{path}: {error}; the training starts again")
             return None
         (branches,) = (plugin for plugin in strategy.plugins if isinstance(plugin, Branches))
-        return Kept(number, strategy, branches)
+        return Kept(number, strategy, branches, past)
+
+
+def _read_past(path: Path) -> dict[str, Past]:
+    """What ``_keep`` wrote.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
+    whole = path.read_bytes() if path.is_file() else b""
+    digest, content = whole[:32], whole[32:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError(f"{path.name} beside it is missing or damaged")
+    past: dict[str, Past] = pickle.loads(content)
+    return past
 
 
 @contextmanager

@@ -65,8 +65,6 @@ class Branch:
         plugin: acts on the weights after the round; None where the training itself is the method.
         selection: keeps the best of its models.
         log: writes curves; None where nobody wants any.
-        before: what was measured of the model before the round.
-        earlier: the results of the rounds before.
         given: its share of what a method may use, as attributes of the strategy: others may be given more.
     """
 
@@ -74,8 +72,6 @@ class Branch:
     plugin: WeightSpace | None
     selection: Selection
     log: SupervisedPlugin | None
-    before: Any
-    earlier: list[Any]
     given: dict[str, Any]
 
     def tell(self, event: str, strategy: RoundStrategy, **kwargs: Any) -> None:

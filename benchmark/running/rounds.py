@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,13 @@ class Training:
         """Equal for trainings that are the same on the same stream, base and seed."""
         decisive = (self.method, self.strategy.VERSION, self.strategy.CODE, self.settings.model_dump())
         return json.dumps(decisive, sort_keys=True)
+
+
+class Past(NamedTuple):
+    """What is known of a run when a round begins; a method is not given it, as it tells of test images."""
+
+    before: Any  # what was measured of the model before the round
+    results: list[Any]  # of the rounds before
 
 
 @dataclass(frozen=True)
@@ -150,9 +157,18 @@ def _round(
 ) -> Iterator[Developed]:
     """One training of ``model``, which changes, or one that was kept on its way; and how each run ends it."""
     start, one = time.perf_counter(), runs[0]
-    between = checkpoints.between_steps(runs, number) if checkpoints is not None else None
     if kept is None:
-        branches = Branches([_branch(run, number, model, measure, results[run], logs) for run in runs], on_step)
+        old = one.old(model, number, "val")
+        before = {run: measure(run, model, number, old) for run in runs}
+    else:
+        before = {run: kept.past[run.run_id].before for run in runs}
+        for run in runs:
+            results[run][:] = kept.past[run.run_id].results
+    between = None
+    if checkpoints is not None:
+        between = checkpoints.between_steps(number, {run: Past(before[run], results[run]) for run in runs})
+    if kept is None:
+        branches = Branches([_branch(run, number, old, logs) for run in runs], on_step)
         training = one.training
         strategy = develop_round(
             training.strategy,
@@ -169,26 +185,23 @@ def _round(
     else:
         strategy, branches = kept.strategy, kept.branches
         branches.on_step, strategy.between_steps = on_step, between
-        for run, branch in zip(runs, branches.branches, strict=True):
-            results[run][:] = branch.earlier
         strategy.resume()
     losses = tuple(torch.stack(strategy.losses).tolist()) if strategy.losses else ()
     violations, seconds = tuple(strategy.violations), time.perf_counter() - start
     for run, branch, new in zip(runs, branches.branches, branches.models(strategy), strict=True):
-        yield Developed(run, number, new, branch.selection, losses, violations, branch.before, seconds)
+        yield Developed(run, number, new, branch.selection, losses, violations, before[run], seconds)
 
 
-def _branch(run: Run, number: int, model: nn.Module, measure: Measure, earlier: list[Any], logs: Path | None) -> Branch:
+def _branch(run: Run, number: int, old: Tensor, logs: Path | None) -> Branch:
     stream, access = run.stream, methods.access(run.method)
     given = {"pretrained": run.base} if "pretrained model" in access else {}
     given |= {"protected": stream.protected[number]} if "protected data" in access else {}
     alone, weight_space = run.strategy is run.training.strategy, run.strategy.WEIGHT_SPACE
     plugin = None if alone or weight_space is None else weight_space(run.settings)
-    old = run.old(model, number, "val")
     selection = Selection(stream.data[number].val, old, stream.rounds[number], stream.classes, run.steps)
     log = None
     if logs is not None:
         from benchmark.running.logs import RoundLog  # imports TensorBoard
 
         log = RoundLog(logs / run.file_name / f"round-{number + 1}", selection)
-    return Branch(run.run_id, plugin, selection, log, measure(run, model, number, old), earlier, given)
+    return Branch(run.run_id, plugin, selection, log, given)

@@ -219,7 +219,7 @@ def first_rank() -> bool:
 def _drop(folder: Path, names: Sequence[str]) -> None:
     """Delete the checkpoints of these names, as their runs are finished; also those of other code."""
     for name in names:
-        for path in folder.glob(f"{name}-*.checkpoint"):
+        for path in folder.glob(f"{name}-*"):
             path.unlink(missing_ok=True)
 
 

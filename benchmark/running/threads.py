@@ -15,8 +15,7 @@ OURS = "MDS_BENCH_THREADS"  # the value of COUNT where it is this package's, not
 def set_defaults() -> None:
     """As many threads as cores, for this process and its children; what the user has set stays.
 
-    Threads that wait for work in a loop take the cores from whoever has some: beside one busy process, a run on two
-    cores takes several times as long as with threads that sleep.
+    Threads that wait for work in a loop take the cores from whoever has some.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if COUNT not in os.environ:

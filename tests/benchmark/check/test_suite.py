@@ -111,15 +111,15 @@ def select_on_test(patch) -> None:
 
     branch, selection = rounds._branch, rounds.Selection
 
-    def peeking(run, number, model, *rest):
-        old = run.old(model, number, "test")
+    def peeking(run, number, *rest):
+        old = run.old(run.base, number, "test")
 
         def on_test(images, _, *arguments):
             return selection(run.stream.data[number].test, old, *arguments)
 
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(rounds, "Selection", on_test)
-            return branch(run, number, model, *rest)
+            return branch(run, number, *rest)
 
     patch.setattr(rounds, "_branch", peeking)
 
