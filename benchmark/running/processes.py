@@ -87,9 +87,7 @@ class Processes:
     def _start(self, work: Work, task: Task, attempt: int) -> None:
         ours, theirs = self._context.Pipe()
         inherited = [ours, *self._running] if self.inherits else []
-        process = self._context.Process(
-            target=_work, args=(work, task, self.threads, theirs, inherited, os.getpid()), daemon=True
-        )
+        process = self._context.Process(target=_work, args=(work, task, self.threads, theirs, inherited, os.getpid()))
         gc.freeze()  # a collection in the copy would write to, and so copy, all that both share
         process.start()
         gc.unfreeze()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -174,6 +175,16 @@ def test_an_interruption_in_a_process_is_one_of_the_command(quiet):
 
     with pytest.raises(KeyboardInterrupt), closing(Processes(2, 1, quiet).map(interrupted, tasks(2))) as results:
         list(results)
+
+
+def test_a_method_may_start_processes_of_its_own(quiet):
+    def helped(task: Task, tell: Tell) -> Iterator[tuple[int, int]]:
+        helper = multiprocessing.get_context("fork").Process(target=os._exit, args=(3,))
+        helper.start()
+        helper.join()
+        yield 0, helper.exitcode
+
+    assert found(Processes(2, 1, quiet).map(helped, tasks(2))) == {(0, 0): 3, (1, 0): 3}
 
 
 def test_no_process_outlives_the_one_who_listens(quiet, tmp_path, monkeypatch):

@@ -201,3 +201,27 @@ def test_a_record_keeps_the_constraints_of_a_method_that_has_some(toy_stream, to
     first, last = (torch.tensor([values[k] for values in constraints.violations.values()]) for k in (0, -1))
     assert first.abs().max() < 1e-4 and last.abs().min() > 1e-4
     assert run(toy_stream, toy_base, "finetune").execute()[0].rounds[0].constraints is None
+
+
+def test_a_method_is_not_given_what_is_known_of_test_images(toy_stream, toy_base):
+    met: list[bool] = []
+
+    class Looks(methods.load("finetune")):
+        def round_loss(self, logits, labels):
+            kept, waiting = {}, [vars(self)]
+            while waiting:
+                value = waiting.pop()
+                if id(value) not in kept and not isinstance(value, type):
+                    kept[id(value)] = value
+                    parts = (
+                        value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+                    )
+                    waiting += [*parts, *getattr(value, "__dict__", {}).values()]
+            met.append(id(hidden) in kept)
+            assert id(shown) in kept
+            return super().round_loss(logits, labels)
+
+    one = Run(toy_stream, toy_base, INFO, "looks", Looks, Looks.SETTINGS(steps=1))
+    shown, hidden = (one.old(toy_base, 0, split) for split in ("val", "test"))
+    one.execute()
+    assert met == [False]
