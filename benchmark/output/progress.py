@@ -52,7 +52,7 @@ class Reporter:
             if what not in self._tasks:
                 self._tasks[what] = self._bars.add_task(what, total=total)
             self._bars.update(self._tasks[what], completed=done, total=total)  # type: ignore[arg-type]
-        elif not self.quiet and done and (time.monotonic() - self._last > LINE_EVERY or done == total):
+        elif not self.quiet and (time.monotonic() - self._last > LINE_EVERY or done == total):
             self._last = time.monotonic()
             self.say(f"{what}: {done}/{total}")
 

@@ -66,12 +66,17 @@ class Processes:
             KeyboardInterrupt: here or in a process; all of them are ended.
         """
         waiting: deque[tuple[Task, int]] = deque()
+        coming = ((task, 1) for task in tasks)
         try:
             while True:
-                waiting.extend((task, 1) for task in islice(tasks, max(0, self._few + 1 - len(waiting))))
-                while waiting and (len(self._running) < self.workers or len(waiting) <= self._few):
+                while len(self._running) < self.workers:
+                    task = waiting.popleft() if waiting else next(coming, None)
+                    if task is None:
+                        break
+                    self._start(work, *task)  # before the next one is made ready
+                waiting.extend(islice(coming, max(0, self._few + 1 - len(waiting))))
+                while len(waiting) <= self._few and waiting:
                     self._start(work, *waiting.popleft())
-                    waiting.extend((task, 1) for task in islice(tasks, max(0, self._few + 1 - len(waiting))))
                 if not self._running:
                     return
                 for connection in wait(list(self._running)):

@@ -49,7 +49,6 @@ def make_records(
     sweep = Sweep([requests] if isinstance(requests, Request) else requests, reporter, execution)
     from methods.distributed import group
 
-    reporter.report("runs", 0, sweep.total)
     results = sweep.engine.map(sweep.work, sweep.tasks())
     with group(sweep.device), torch_threads(sweep.threads), closing(results):
         for result in results:
@@ -90,6 +89,8 @@ class Sweep:
                     runs = {run.method: run for run in jobs.of_seed(seed)}
                 for group in jobs.groups():
                     missing = [name for name in group if not self.is_there(number, runs[name])]
+                    if missing:
+                        self.reporter.report("runs", len(self._records), self.total)
                     if missing and self.engine.inherits:
                         run = runs[missing[0]]
                         run.before(run.base, 0, run.old(run.base, 0, "val"))
