@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark.leaderboard.columns import keys, values
-from benchmark.leaderboard.figures import Figures, figures
+from benchmark.leaderboard.figures import Figures, figures, merits
 from benchmark.metrics import preservation
 from benchmark.output.files import no_collection
 from benchmark.records.schema import Record
@@ -30,9 +30,10 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
         scenario (data, options, base) or of the method in it (version, code, settings), and is empty for usual ones.
         ``rank``: Int64; missing for reference rows, for other data, options or base models, and for single runs.
         ``seeds``, ``rounds``, ``diverged``: the runs, the rounds scored, and the runs that were not.
-        ``strict_rate``, ``strict_low``, ``strict_high``, ``luck_rate``, ``no_regression_rate``: in [0, 1].
-        ``preserved_gain`` and its 95 % interval, ``target_gain`` with standard deviation, ``devsafety`` mean and worst:
-        in [-1, 1]. ``front``, ``reference``: whether the row is on the front, and for orientation only.
+        ``strict_rate``, ``strict_low``, ``strict_high``, ``luck_rate``, ``no_regression_rate``, ``kept_share``: in
+        [0, 1]. ``preserved_gain``, ``gain_within_1``, ``gain_within_2``, ``tolerant_gain`` and ``no_regression_gain``,
+        each with its 95 % interval, ``target_gain`` with standard deviation, ``devsafety`` mean and worst: in [-1, 1].
+        ``front``, ``reference``: whether the row is on the front, and for orientation only.
         ``seconds``: mean of a complete run. ``note``: ``variant``, then all that asks for caution.
 
         ``columns.COLUMNS`` explains each of them.
@@ -114,7 +115,5 @@ def _rank(rows: Sequence[dict[str, Any]]) -> None:
         row["rank"] = 1 + len(lows) - bisect_right(lows, row["preserved_gain_high"])
 
 
-def _merits(row: dict[str, Any]) -> list[float]:
-    """Sort keys of a row: greatest preserved gain, then DevSafety, then target gain; nothing scored comes last."""
-    found = [row[merit] for merit in ("preserved_gain", "devsafety", "target_gain") if merit in row]
-    return [math.inf if math.isnan(value) else -value for value in found]
+def _merits(row: dict[str, Any]) -> tuple[float, ...]:
+    return merits(row["preserved_gain"], row["tolerant_gain"], row["devsafety"], row.get("target_gain", 0.0))

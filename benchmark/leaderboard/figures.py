@@ -5,61 +5,75 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from benchmark.leaderboard.entries import Entry, entries
 from benchmark.metrics import luck, preservation, significance
-from benchmark.records.schema import Record
+from benchmark.records.schema import Record, RoundResult
+
+
+class Scores(NamedTuple):
+    """Of one round, fractions: target gain, DevSafety, luck rate, second verdict and share of classes preserved."""
+
+    gain: float
+    devsafety: float
+    luck: luck.LuckRate
+    harmless: bool
+    kept: float
+
+
+FAILED = Scores(math.nan, math.nan, luck.LuckRate(math.nan, math.nan), False, math.nan)  # of a diverged run
 
 
 @dataclass(frozen=True)
 class Figures:
-    """An entry and the measurements of its runs; fractions. A diverged run fails every round and measures nothing.
-
-    Attributes:
-        entry: whose figures they are.
-        runs: for each run its rounds: target gain, NaN where it diverged, and whether strictly preserved.
-        devsafety: for each round of complete runs, as the next two.
-        luck: the luck rate.
-        harmless: whether no class got significantly worse.
-    """
+    """An entry and the scores of its runs, round by round. A diverged run fails every round and measures nothing."""
 
     entry: Entry
-    runs: list[list[tuple[float, bool]]]
-    devsafety: list[float]
-    luck: list[luck.LuckRate]
-    harmless: list[bool]
+    runs: list[list[Scores]]
 
     @property
-    def outcomes(self) -> list[tuple[float, bool]]:
-        """The rounds of all runs."""
-        return [outcome for run in self.runs for outcome in run]
+    def rounds(self) -> list[Scores]:
+        """Those of all runs."""
+        return [scores for run in self.runs for scores in run]
+
+    @property
+    def measured(self) -> list[Scores]:
+        """Those of the runs that did not diverge."""
+        return [scores for scores in self.rounds if scores is not FAILED]
 
     @property
     def complete(self) -> list[Record]:
         """The runs that did not diverge."""
         return [run for run in self.entry.runs if run.status == "complete"]
 
-    @property
-    def gains(self) -> list[float]:
-        """The target gain of each round of complete runs."""
-        return [gain for gain, _ in self.outcomes if not math.isnan(gain)]
-
 
 def figures(records: Sequence[Record]) -> Iterator[Figures]:
     """Those of every entry."""
     for entry in entries(records):
-        runs, safety, lucky, harmless = [], [], [], []
-        for record in entry.runs:
-            if record.status == "diverged":
-                runs.append([(math.nan, False)] * record.scenario.rounds)
-                continue
-            run = []
-            for result in record.rounds:
-                counts, protected = result.test_counts, result.protected
-                kept = preservation.strictly_preserved(counts, protected)
-                run.append((preservation.target_gain(counts, result.target), kept))
-                safety.append(preservation.devsafety(counts, protected))
-                lucky.append(luck.luck_rate(counts, protected))
-                harmless.append(not significance.regressions(counts, protected))
-            runs.append(run)
-        yield Figures(entry, runs, safety, lucky, harmless)
+        yield Figures(entry, [_scores(run) for run in entry.runs])
+
+
+def merits(
+    preserved_gain: float, tolerant_gain: float, devsafety: float, target_gain: float = 0.0
+) -> tuple[float, ...]:
+    """Sort key of a row, for tables and plots alike: best first, and last those of which nothing was scored."""
+    found = (preserved_gain, tolerant_gain, devsafety, target_gain)
+    return math.isnan(devsafety), *(math.inf if math.isnan(value) else -value for value in found)
+
+
+def _scores(record: Record) -> list[Scores]:
+    if record.status == "diverged":
+        return [FAILED] * record.scenario.rounds
+    return [_of_round(result) for result in record.rounds]
+
+
+def _of_round(result: RoundResult) -> Scores:
+    counts, protected = result.test_counts, result.protected
+    return Scores(
+        preservation.target_gain(counts, result.target),
+        preservation.devsafety(counts, protected),
+        luck.luck_rate(counts, protected),
+        not significance.regressions(counts, protected),
+        preservation.preserved_share(counts, protected),
+    )

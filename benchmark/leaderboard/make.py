@@ -11,8 +11,12 @@ from benchmark.output.tables import console
 from benchmark.records.files import read_all
 
 
-def make(results: Path) -> None:
+def make(results: Path, wide: bool = False) -> None:
     """Write ``leaderboard.md``, ``leaderboard.csv``, ``plots/`` and ``index.html`` in ``results``; print the table.
+
+    Args:
+        results: the folder.
+        wide: print all columns.
 
     Raises:
         ValueError: there are no records, or one cannot be read.
@@ -20,5 +24,7 @@ def make(results: Path) -> None:
     found = read_all(results)
     frame, across = frames(found)
     paths = [*write(results, (frame, across)), *plots.write_all(found, results), page.write(found, results, frame)]
-    print_table(frame, console())
+    print_table(frame, console(), wide)
     print("wrote " + ", ".join(map(str, paths)))
+    if not wide:
+        print("every column: --wide")

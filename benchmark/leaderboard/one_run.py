@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.leaderboard.text import TERMINAL
 from benchmark.leaderboard.verdicts import outdated, second_verdict, summary, verdict, worth
 from benchmark.metrics import scene_pairs, significance
 from benchmark.output.tables import canonical, console, one_line, points, print_rows
@@ -27,7 +28,9 @@ def show(path: Path) -> None:
     Raises:
         ValueError: there is none; one line names the file and what is wrong.
     """
-    print_record(files.read(path), console())
+    record, out = files.read(path), console()
+    out.width = min(out.width, TERMINAL)
+    print_record(record, out)
 
 
 def print_record(record: Record, out: Console) -> None:

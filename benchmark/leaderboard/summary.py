@@ -1,21 +1,30 @@
-"""The last output of ``run``: a table, or for every method one JSON object with its runs and their figures."""
+"""The last output of ``run``: a table and what is next, or for every method one JSON object with its runs' figures."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from operator import mul
 from pathlib import Path
 from typing import Any
 
 from benchmark.leaderboard.aggregation import table
 from benchmark.leaderboard.text import print_table
 from benchmark.metrics.preservation import preserved_gain
-from benchmark.output.tables import console
+from benchmark.output.tables import console, duration
 from benchmark.records.schema import Record
+from scenarios import builder, full_name, rendered, steps_of
+from scenarios.cores import available
+from scenarios.options import options_of
+
+PASSES = 3  # a training image costs as much as so many that are scored: there and back, twice as long
 
 
-def print_runs(found: Sequence[Record], results: Path, as_json: bool) -> None:
-    """Print records, scenario by scenario, and where they are kept; nothing without any."""
+def print_runs(found: Sequence[Record], results: Path, as_json: bool, quiet: bool = False) -> None:
+    """Print records, scenario by scenario, and where they are kept; nothing without any.
+
+    Unless ``quiet``, a line says how long quick ones would take in full budget.
+    """
     if not found:
         return
     if as_json:
@@ -26,11 +35,46 @@ def print_runs(found: Sequence[Record], results: Path, as_json: bool) -> None:
     for scenario in scenarios:
         print_table(table([record for record in found if record.scenario.name == scenario]), out)
     place = results / "records"
-    for line in (
+    lines = [
         f"records: {place / scenarios[0] if len(scenarios) == 1 else place}",
         f"next: python -m benchmark leaderboard --results {results}",
-    ):
+    ]
+    if not quiet and (seconds := seconds_in_full(found)):
+        lines.append(f"with --budget full: about {duration(seconds)} here, once the pictures are drawn")
+    for line in lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def seconds_in_full(found: Sequence[Record]) -> float:
+    """About how long the quick ones of these runs would take in full budget on the cores at hand; 0 without any."""
+    quick = [record for record in found if record.scenario.name in rendered() and record.rounds]
+    alone = [_in_full(record) for record in quick]
+    return max([sum(map(mul, alone, map(_share, quick))), *alone])
+
+
+def _share(record: Record) -> float:
+    """Of this machine, that a run keeps busy."""
+    return min(1.0, record.environment.threads / available()) if record.environment.device == "cpu" else 1.0
+
+
+def _in_full(record: Record) -> float:
+    """Seconds of a run in full budget: as many more as images pass through the model."""
+    name, sizes = full_name(record.scenario.name), record.scenario.options
+    full = {option: known.default for option, known in options_of(builder(name)).items()}
+    more = {split: full[f"{split}_per_class"] / sizes[f"{split}_per_class"] for split in ("val", "test")}
+    steps = record.method.settings["steps"]
+    full_steps = (steps_of(name) or steps) if steps else 0
+    return record.seconds * _passes(record, full_steps, **more) / _passes(record, steps)
+
+
+def _passes(record: Record, steps: int, val: float = 1.0, test: float = 1.0) -> float:
+    """Images that pass through the model: in training, and in scoring ``val`` and ``test`` times as many."""
+    trained = PASSES * steps * record.method.settings["batch_size"]
+    scored = (
+        (sum(counts.n for counts in r.val.values()) * len(r.checkpoints), sum(counts.n for counts in r.test.values()))
+        for r in record.rounds
+    )
+    return sum(trained + val * validation + test * tests for validation, tests in scored)
 
 
 def summary(scenario: str, method: str, found: Sequence[Record]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.leaderboard.aggregation import frames
-from benchmark.leaderboard.columns import ACROSS, TEXT, Column, Row, columns
+from benchmark.leaderboard.cells import ACROSS, TEXT, Column, Row
+from benchmark.leaderboard.columns import columns, out_of_reach
 from benchmark.leaderboard.entries import shown_name
 from benchmark.output.files import no_collection, replace_file
 from benchmark.output.tables import escaped, markdown_table, one_line, print_rows
@@ -19,15 +20,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH = 120  # of the prose above the tables
+WIDEST = 1000  # cells, for all columns whatever is in them
 Marks = dict[str, str]  # the caution that a row asks for, and its footnote mark
 WORDS = 2  # columns of both tables that are no figures
-IMPORTANCE = ("preserved-gain", "devsafety", "strict", "target-gain", "runs", "no-regression", "luck", "front")  # keys
+TERMINAL = 100  # cells that printed tables take at most
+IMPORTANCE = (  # keys of columns, those first that are printed before all others
+    *("preserved-gain", "tolerant-gain", "strict", "target-gain", "devsafety", "luck", "runs"),
+    *("gain-within-2", "gain-within-1", "no-regression", "no-regression-gain", "kept", "front"),
+)
 INTRODUCTION = """\
-Best preserved gain first; where it is equal, best DevSafety. Gains and DevSafety are percentage points of test
-accuracy, over rounds × seeds. The meaning of a row's mark stands below its table."""
+Best preserved gain first; where it is equal, best tolerant gain, then best DevSafety. Gains and DevSafety are
+percentage points of test accuracy, over rounds × seeds. The meaning of a row's mark stands below its table."""
 ACROSS_STREAMS = """\
-Methods with runs on two streams or more. *Preserved gain* and *DevSafety*: means over streams, each counting alike, the
-interval by bootstrap over the runs within each. Rates: over all rounds together. A mean over other streams compares
+Methods with runs on two streams or more. Gains and *DevSafety*: means over streams, each counting alike, the interval
+by bootstrap over the runs within each. Rates: over all rounds together. A mean over other streams compares
 nothing, so methods are ranked only among those on the same streams: first those on most.
 """
 
@@ -59,7 +65,8 @@ def to_markdown(frame: pd.DataFrame, across: pd.DataFrame) -> str:
         lines += _markdown_section(columns(ACROSS), across.to_dict("records"))
     for scenario, rows in frame.groupby("scenario", sort=False):
         lines += [f"## {escaped(str(scenario))}", ""]
-        lines += _markdown_section(columns(TEXT), rows.to_dict("records"))
+        found = rows.to_dict("records")
+        lines += _markdown_section(columns(TEXT, out_of_reach(found)), found)
     return "\n".join(lines if len(frame) else [*lines, "There are no records yet.", ""])
 
 
@@ -70,14 +77,20 @@ def introduction() -> str:
     return textwrap.fill(whole, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def print_table(frame: pd.DataFrame, console: Console) -> None:
-    """Show the frame that ``table`` returns, one table per scenario."""
-    shown = columns(TEXT)
-    headings = [column.heading for column in shown]
-    first = [column.heading for key in IMPORTANCE for column in shown if column.key == key]
+def print_table(frame: pd.DataFrame, console: Console, wide: bool = False) -> None:
+    """Show the frame that ``table`` returns, one table per scenario.
+
+    Args:
+        frame: fractions.
+        console: where to.
+        wide: all columns, on lines as long as they need; else those that matter most, on ``TERMINAL`` cells.
+    """
+    console.width = WIDEST if wide else min(console.width, TERMINAL)
     for scenario, rows in frame.groupby("scenario", sort=False):
         found = rows.to_dict("records")
-        marks = _marks(found)
+        shown, marks = columns(TEXT, out_of_reach(found)), _marks(found)
+        headings = [column.heading for column in shown]
+        first = [column.heading for key in IMPORTANCE for column in shown if column.key == key]
         print_rows(console, str(scenario), headings, (_cells(shown, row, marks) for row in found), WORDS, first)
         for note, mark in marks.items():
             console.print(f"{mark} {one_line(note)}", markup=False, highlight=False)

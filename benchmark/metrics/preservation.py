@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
-from benchmark.metrics.counts import Counts
+from benchmark.metrics.counts import Counts, share
 
 
 def scored(counts: Mapping[str, Counts], names: Sequence[str]) -> list[Counts]:
@@ -50,6 +50,19 @@ def strictly_preserved(counts: Mapping[str, Counts], protected: Sequence[str]) -
         True
     """
     return all(measured.new_correct >= measured.old_correct for measured in scored(counts, protected))
+
+
+def preserved_share(counts: Mapping[str, Counts], protected: Sequence[str]) -> float:
+    """Share of the protected classes that did not get worse, in [0, 1]; 1 exactly where strictly preserved.
+
+    Raises:
+        ValueError: if no class is protected, or one was not measured.
+
+    Example:
+        >>> preserved_share({"rain": Counts(100, 80, 82, 79), "snow": Counts(100, 80, 77, 76)}, ["rain", "snow"])
+        0.5
+    """
+    return share(sum(entry.new_correct >= entry.old_correct for entry in scored(counts, protected)), len(protected))
 
 
 def target_gain(counts: Mapping[str, Counts], target: str) -> float:

@@ -34,6 +34,13 @@ def percent_interval(low: float, high: float) -> str:
     return f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
+def duration(seconds: float) -> str:
+    """A time in seconds, minutes or hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
+
+
 def one_line(text: str) -> str:
     """``text`` on one line and without control characters, which could rewrite what a terminal shows."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())

@@ -17,7 +17,8 @@ from xml.etree import ElementTree
 
 from benchmark.leaderboard import plots
 from benchmark.leaderboard.aggregation import table
-from benchmark.leaderboard.columns import PAGE, columns
+from benchmark.leaderboard.cells import PAGE
+from benchmark.leaderboard.columns import columns, out_of_reach
 from benchmark.leaderboard.families import FAMILIES, OTHER, family
 from benchmark.leaderboard.page import details
 from benchmark.leaderboard.page.board import board_rows
@@ -53,6 +54,8 @@ def page(records: Sequence[Record], results: Path, frame: pd.DataFrame) -> str:
     records = sorted(records, key=lambda record: record.run_id)  # whatever order they come in
     runs = Counter(record.scenario.name for record in records)
     data = details.of(records)
+    beyond = {name for name, rows in frame.groupby("scenario") if out_of_reach(rows.to_dict("records"))}
+    streams = [_stream(name, [r for r in records if r.scenario.name == name], results) for name in sorted(runs)]
     return (
         templates(HERE)
         .get_template("page.html")
@@ -65,7 +68,7 @@ def page(records: Sequence[Record], results: Path, frame: pd.DataFrame) -> str:
             columns=columns(PAGE),
             rows=board_rows(frame),
             families=[name for name in (*FAMILIES, OTHER) if name in {family(r.method.name) for r in records}],
-            streams=[_stream(name, [r for r in records if r.scenario.name == name], results) for name in sorted(runs)],
+            streams=[stream | {"beyond": stream["name"] in beyond} for stream in streams],
             first=max(sorted(runs), key=runs.__getitem__, default=""),
             methods=len({record.method.name for record in records}),
             runs=len(records),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from benchmark.leaderboard.columns import PAGE, columns
+from benchmark.leaderboard.cells import PAGE
+from benchmark.leaderboard.columns import columns
 from benchmark.leaderboard.families import family
 from benchmark.output.tables import one_line
 

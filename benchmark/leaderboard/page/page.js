@@ -56,12 +56,15 @@ function filter() {
 
 function showBoard(stream) {
   state.stream = stream;
+  const parts = [...document.querySelectorAll("section.stream")];
+  const beyond = parts.some((part) => part.dataset.stream === stream && "beyond" in part.dataset);
   byId("table").classList.toggle("one-stream", stream !== "");
+  byId("table").classList.toggle("in-reach", !beyond);
   for (const tab of document.querySelectorAll(".tabs a")) {
     if (tab.dataset.stream === stream) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
   }
-  for (const part of document.querySelectorAll("section.stream")) part.hidden = part.dataset.stream !== stream;
+  for (const part of parts) part.hidden = part.dataset.stream !== stream;
   filter();
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.leaderboard.plots import classes, constraints, gains, rates, rounds
+from benchmark.leaderboard.plots import classes, constraints, gains, rates, rounds, tolerance
 from benchmark.leaderboard.plots.drawing import style
 from benchmark.leaderboard.plots.groups import named_groups
 from benchmark.output.files import replace_file
@@ -14,6 +14,7 @@ from benchmark.records.schema import Record
 
 KINDS = {  # the ending of a file's name, and the function that draws it
     "": gains.draw,
+    "-tolerance": tolerance.draw,
     "-rates": rates.draw,
     "-classes": classes.draw,
     "-rounds": rounds.draw,

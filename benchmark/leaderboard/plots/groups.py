@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from benchmark.leaderboard.entries import entries
 from benchmark.leaderboard.families import REFERENCE, family
-from benchmark.metrics import preservation
+from benchmark.leaderboard.figures import merits
+from benchmark.metrics.tolerance import gain_within, tolerant_gain
 from benchmark.records.schema import Record, RoundResult
 
 Groups = Mapping[str, Sequence[Record]]  # shown name: complete runs that differ only in their seed
@@ -16,7 +18,7 @@ MOST = 48  # groups in a plot that gives each a line: more can be neither read n
 
 
 def named_groups(records: Iterable[Record]) -> Groups:
-    """The complete runs of one stream by entry, best preserved gain first, then DevSafety; reference rows last.
+    """The complete runs of one stream by entry, in the order of the tables; reference rows last.
 
     They are named as in the tables. Diverged runs have nothing to draw.
     """
@@ -29,15 +31,16 @@ def named_groups(records: Iterable[Record]) -> Groups:
 
 def leading(groups: Groups, most: int = MOST) -> tuple[Groups, str]:
     """The first ``most`` groups and all reference rows, and words for a title where that leaves some out."""
-    own = [name for name, runs in groups.items() if not _is_reference(runs)]
+    own = [name for name, runs in groups.items() if not is_reference(runs)]
     if len(own) <= most:
         return groups, ""
     chosen = set(own[:most])
-    kept = {name: runs for name, runs in groups.items() if name in chosen or _is_reference(runs)}
+    kept = {name: runs for name, runs in groups.items() if name in chosen or is_reference(runs)}
     return kept, f", the best {most} of {len(own)}"
 
 
-def _is_reference(runs: Sequence[Record]) -> bool:
+def is_reference(runs: Sequence[Record]) -> bool:
+    """Whether a group is for orientation only."""
     return family(runs[0].method.name) == REFERENCE
 
 
@@ -49,9 +52,14 @@ def _short(name: str, taken: Iterable[str]) -> str:
 
 
 def _order(name: str, runs: Sequence[Record]) -> tuple[Any, ...]:
-    results = rounds(runs)
-    gain = preservation.preserved_gain([(r.target_gain, r.strictly_preserved) for r in results])
-    return _is_reference(runs), -gain, -sum(r.devsafety for r in results) / len(results), name
+    found = outcomes(runs)
+    gain, safety = map(fmean, zip(*found, strict=True))
+    return is_reference(runs), *merits(gain_within(found), tolerant_gain(found), safety, gain), name
+
+
+def outcomes(runs: Iterable[Record]) -> list[tuple[float, float]]:
+    """Target gain and DevSafety of every round, as the functions of ``metrics.tolerance`` take them."""
+    return [(result.target_gain, result.devsafety) for result in rounds(runs)]
 
 
 def rounds(runs: Iterable[Record]) -> list[RoundResult]:

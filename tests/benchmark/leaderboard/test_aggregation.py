@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -50,6 +51,20 @@ def test_a_table_worked_by_hand() -> None:
         # a resample of one run alone is likelier than 2.5 %: of the three means 0.10, 0.06 and 0 the outer two
         "preserved_gain_low": 0,
         "preserved_gain_high": pytest.approx(0.10),
+        # the run that lost a point gained 0.08; the intervals again end at the outer runs
+        "gain_within_1": pytest.approx((0.10 + 0.06 + 0.08) / 3),
+        "gain_within_1_low": pytest.approx(0.06),
+        "gain_within_1_high": pytest.approx(0.10),
+        "gain_within_2": pytest.approx((0.10 + 0.06 + 0.08) / 3),
+        "gain_within_2_low": pytest.approx(0.06),
+        "gain_within_2_high": pytest.approx(0.10),
+        "tolerant_gain": pytest.approx((0.10 + 0.06 + 0.08 * 2 / 3) / 3),
+        "tolerant_gain_low": pytest.approx(0.08 * 2 / 3, abs=1e-6),
+        "tolerant_gain_high": pytest.approx(0.10),
+        "no_regression_gain": pytest.approx(0.08),
+        "no_regression_gain_low": pytest.approx(0.06),
+        "no_regression_gain_high": pytest.approx(0.10),
+        "kept_share": pytest.approx((1 + 1 + 1 / 2) / 3),
         "target_gain": pytest.approx(0.08),
         "target_gain_sd": pytest.approx(0.02),
         "devsafety": pytest.approx((0 + 0.01 - 0.01) / 3),
@@ -62,6 +77,8 @@ def test_a_table_worked_by_hand() -> None:
     assert row(frame, "naive")["preserved_gain"] == 0
     assert row(frame, "naive")["target_gain"] == pytest.approx(0.25)
     assert row(frame, "naive")["devsafety_min"] == pytest.approx(-0.20)
+    assert row(frame, "naive")["no_regression_gain"] == row(frame, "naive")["tolerant_gain"] == 0
+    assert row(frame, "naive")["kept_share"] == 1 / 4
     assert row(frame, "naive")["no_regression_rate"] == 0, "10 of 10 flips are negative, and 20 of 20"
     assert row(frame, "frozen")["luck_rate"] == 1
     assert math.isnan(row(frame, "joint")["preserved_gain_low"]), "one run says nothing about others"
@@ -84,9 +101,15 @@ def test_every_round_counts() -> None:
     assert found["target_gain"] == pytest.approx(0.25)
 
 
-def test_ties_in_preserved_gain_go_by_target_gain_and_what_was_not_scored_is_last() -> None:
-    runs = [record("a", 0, (10, -1, 0)), record("b", 0, (20, -1, 0)), record("c", 0, (-5, -1, 0)), diverged("d", 0)]
-    assert list(table(runs)["method"]) == ["b", "a", "c", "d"]
+def test_equal_preserved_gains_go_by_tolerant_gain_and_what_was_not_scored_is_last() -> None:
+    changes = {"bold": (50, -3), "careful": (20, -1), "daring": (38, -2), "still": (0, -1), "harmful": (-5, -1)}
+    changes |= {"reckless": (45, -9), "ruinous": (48, -40)}
+    runs = [diverged("broken", 0), *(record(name, 0, (gain, lost, 0)) for name, (gain, lost) in changes.items())]
+    frame = table(runs).set_index("method")
+    # 20 × 2 / 3 is more than 38 / 3 points; a loss of 3 points or more gains nothing, so what lost least is next
+    assert list(frame.index) == ["careful", "daring", "still", "bold", "reckless", "ruinous", "harmful", "broken"]
+    assert list(frame["tolerant_gain"])[:3] == pytest.approx([0.40 / 3, 0.38 / 3, 0])
+    assert list(frame["gain_within_1"])[:2] == [0.20, 0] and list(frame["gain_within_2"])[:2] == [0.20, 0.38]
 
 
 def test_diverged_runs_are_counted_and_shown() -> None:
@@ -97,9 +120,12 @@ def test_diverged_runs_are_counted_and_shown() -> None:
     assert found["strict_high"] < 0.95, "the interval is that of 1 of 3"
     assert found["preserved_gain"] == pytest.approx(0.10 / 3)
     assert found["no_regression_rate"] == pytest.approx(1 / 3), "a diverged run fails this verdict, too"
+    gains = ("gain_within_1", "gain_within_2", "tolerant_gain", "no_regression_gain")
+    assert [found[key] for key in gains] == pytest.approx([0.10 / 3] * 4), "and gains nothing at any tolerance"
+    assert found["kept_share"] == 1
     assert (found["target_gain"], found["seconds"], found["luck_rate"]) == (0.10, 2.0, 1), "of scored runs alone"
     assert "| 3, 2 diverged |" in to_markdown(frame, overall([]))
-    assert "3, 2 diverged" in shown(print_table, frame)
+    assert "3, 2 diverged" in shown(partial(print_table, wide=True), frame)
 
 
 def test_a_diverged_run_fails_every_round_of_its_stream() -> None:
@@ -112,7 +138,8 @@ def test_a_diverged_run_fails_every_round_of_its_stream() -> None:
     assert (alone["strict_rate"], alone["rounds"], alone["preserved_gain"]) == (0, 0, 0)
     assert alone["strict_high"] == pytest.approx(1 - 0.025**0.5), "none of 2: the round it completed and the next"
     text = to_markdown(*frames([diverged("mds", 0, *bad)]))
-    assert "| – | mds ¹ | 1, 1 diverged | 0.0 % [0.0, 84.2] | – | 0.0 % | 0.0 | – | – |  | – |" in text
+    gains = "| 0.0 | 0.0 | 0.0 | 0.0 "
+    assert f"| – | mds ¹ | 1, 1 diverged {gains}| – | – | 0.0 % [0.0, 84.2] | – | 0.0 % |  | – |" in text
 
 
 @pytest.mark.parametrize(("changes", "note"), UNLIKE)
@@ -251,6 +278,8 @@ def test_methods_are_compared_across_streams_only_on_the_same_ones() -> None:
     assert all_["preserved_gain_high"] == pytest.approx((high + 0.10) / 3, abs=1e-6)
     assert (all_["strict_rate"], all_["strict_low"]) == (1, pytest.approx(0.025 ** (1 / 15))), "of 15 rounds"
     assert all_["devsafety"] == 0
+    assert all_["tolerant_gain"] == all_["gain_within_2"] == all_["preserved_gain"], "where nothing was lost"
+    assert all_["tolerant_gain_low"] == all_["preserved_gain_low"]
     assert overall(runs("one", x=FIVE)).empty
 
 
@@ -260,5 +289,6 @@ def test_rates_across_streams_are_pooled_and_cautions_name_their_stream() -> Non
     assert found["strict_rate"] == 5 / 8
     assert found["preserved_gain"] == pytest.approx(0.32 / 2), "a stream of few runs counts like others"
     assert found["devsafety"] == pytest.approx(-0.005)
+    assert found["preserved_gain"] < found["tolerant_gain"] == pytest.approx((0.32 + 0.05 * 2 / 3) / 2)
     assert found["luck_rate"] == pytest.approx((5 * 1 + 3 * 0.5) / 8)
     assert found["note"] == "only 3 seeds on y"

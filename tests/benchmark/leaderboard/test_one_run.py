@@ -49,6 +49,13 @@ def test_a_record_as_it_is_shown() -> None:
     ]
 
 
+def test_what_show_prints_fits_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = (COMMITTED / "records/driving-foggy").glob("mds-seed0-*.json")
+    one_run.show(path)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("Meaning" in line for line in lines) and max(map(len, lines)) <= 100
+
+
 def test_preferences_over_scene_pairs_stand_beside_what_chance_gives() -> None:
     preferences = {"text": {"n": 200, "old_correct": 90, "new_correct": 110, "both_correct": 80}}
     text = shown(one_run.print_record, record("mds", 0, rounds=[a_round(1, 0, 0) | {"scene_pairs": preferences}]))

@@ -13,7 +13,7 @@ import pytest
 from benchmark.leaderboard import plots
 from benchmark.leaderboard.aggregation import frames
 from benchmark.leaderboard.families import family
-from benchmark.leaderboard.plots import classes, drawing, gains
+from benchmark.leaderboard.plots import classes, drawing, gains, tolerance
 from benchmark.leaderboard.plots.groups import named_groups
 from benchmark.leaderboard.text import to_markdown
 from tests.benchmark.example_records import EXAMPLE, diverged, record, round_of
@@ -29,7 +29,7 @@ def drawn(runs, folder: Path) -> dict[str, str]:
 def test_the_same_records_give_the_same_bytes(tmp_path):
     runs = [*EXAMPLE, diverged("broken", 0)]
     first = drawn(runs, tmp_path / "a")
-    assert list(first) == ["driving.svg", "driving-rates.svg", "driving-classes.svg"]
+    assert list(first) == ["driving.svg", "driving-tolerance.svg", "driving-rates.svg", "driving-classes.svg"]
     assert drawn(list(reversed(runs)), tmp_path / "b") == first
     assert drawn(runs[:-2], tmp_path / "c") != first
 
@@ -42,6 +42,19 @@ def test_every_plot_has_a_title_and_its_numbers_in_words(tmp_path):
         assert all(method in words for method in ("frozen", "joint", "naive", "mds"))
     words = drawn(EXAMPLE, tmp_path)["driving.svg"]
     assert "naive +25.0 at −15.0" in words, "gains 30 and 20, DevSafety −10 and −20"
+
+
+def test_the_curve_tells_what_each_method_gains_at_each_tolerance(tmp_path):
+    words = drawn(EXAMPLE, tmp_path)["driving-tolerance.svg"]
+    assert "if 0, 1, 2, 3, 5 points may be lost" in words and "its average from 0 to 3" in words
+    assert "mds +5.3, +8.0, +8.0, +8.0, +8.0, on average +7.1" in words
+    assert "naive 0.0, 0.0, 0.0, 0.0, 0.0, on average 0.0" in words, "it loses 10 and 20 points"
+
+
+def test_the_curve_has_the_best_of_every_family_and_the_best_of_all():
+    gains_ = {f"mds {n}": 30 - n for n in range(8)} | {"ewc": 3, "lwf": 2, "replay": 1, "frozen": 0}
+    groups = named_groups([record(name, 0, (gain, 0, 0)) for name, gain in gains_.items()])
+    assert list(tolerance.chosen(groups)) == [*(f"mds {n}" for n in range(5)), "ewc", "replay", "frozen"]
 
 
 def test_ink_turns_light_where_paper_turns_dark(tmp_path):

@@ -6,6 +6,7 @@ import math
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,12 +17,14 @@ from benchmark.leaderboard.aggregation import frames, table
 from benchmark.leaderboard.columns import keys
 from benchmark.leaderboard.text import print_table, to_markdown, write
 from benchmark.output import tables
+from benchmark.records.schema import Record
 from tests.benchmark.example_records import (
     COMMITTED,
     EXAMPLE,
     UNLIKE,
     diverged,
     record,
+    round_of,
     save,
     shown,
 )
@@ -31,15 +34,17 @@ def test_numbers_as_they_are_shown() -> None:
     lines = to_markdown(*frames(EXAMPLE)).splitlines()
     start = lines.index("## driving")
     assert lines[start + 2 : start + 8] == [
-        "| Rank | Method | Runs | Strictly preserved | By luck | No significant regression | Preserved gain "
-        "| Target gain | DevSafety | Front | Seconds |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| 1 | mds ¹ | 3 | 66.7 % [9.4, 99.2] | 41.7 % | 100.0 % | +5.3 [0.0, +10.0] | +8.0 ± 2.0 | 0.0, −1.0 "
-        "| ● | 3.0 |",
-        "| 1 | naive ² | 2 | 0.0 % [0.0, 84.2] | 43.6 % | 0.0 % | 0.0 | +25.0 ± 7.1 | −15.0, −20.0 | ● | 2.5 |",
-        "| – | joint (reference) ³ | 1 | 100.0 % [2.5, 100.0] | 38.8 % | 100.0 % "
-        "| +40.0 | +40.0 | +10.0, +10.0 |  | 2.0 |",
-        "| – | frozen (reference) ³ | 1 | 100.0 % [2.5, 100.0] | 100.0 % | 100.0 % | 0.0 | 0.0 | 0.0, 0.0 |  | 2.0 |",
+        "| Rank | Method | Runs | Preserved gain | Within 1 point | Within 2 points | Tolerant gain | Target gain "
+        "| DevSafety | Strictly preserved | By luck | No significant regression | Front | Seconds |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| 1 | mds ¹ | 3 | +5.3 [0.0, +10.0] | +8.0 | +8.0 | +7.1 | +8.0 ± 2.0 | 0.0, −1.0 "
+        "| 66.7 % [9.4, 99.2] | 41.7 % | 100.0 % | ● | 3.0 |",
+        "| 1 | naive ² | 2 | 0.0 | 0.0 | 0.0 | 0.0 | +25.0 ± 7.1 | −15.0, −20.0 "
+        "| 0.0 % [0.0, 84.2] | 43.6 % | 0.0 % | ● | 2.5 |",
+        "| – | joint (reference) ³ | 1 | +40.0 | +40.0 | +40.0 | +40.0 | +40.0 | +10.0, +10.0 "
+        "| 100.0 % [2.5, 100.0] | 38.8 % | 100.0 % |  | 2.0 |",
+        "| – | frozen (reference) ³ | 1 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0, 0.0 "
+        "| 100.0 % [2.5, 100.0] | 100.0 % | 100.0 % |  | 2.0 |",
     ]
     assert lines[start + 9 : start + 12] == [
         "* ¹ only 3 seeds; seeds 0–2, not 0 as most",
@@ -49,9 +54,43 @@ def test_numbers_as_they_are_shown() -> None:
     assert "`python -m benchmark leaderboard`" in lines[2]
 
 
+MANY = ["foggy", *(f"kept {number}" for number in range(20))]
+
+
+def of_many_classes(seed: int, better: int) -> Record:
+    """A run that gains 30 points, wins an image in ``better`` of 20 protected classes and loses one in the others."""
+    counts = {name: (100, 50, 5, 6 if place < better else 4) for place, name in enumerate(MANY[1:])}
+    result = round_of({"foggy": (100, 20, 0, 30)} | counts)
+    return record("mds", seed, scenario={"name": "many", "classes": MANY}, rounds=[result])
+
+
+def test_where_strictness_is_out_of_reach_a_stream_has_two_more_columns_and_the_text_says_why() -> None:
+    many = [of_many_classes(seed, better=15) for seed in (0, 1)]
+    text = to_markdown(*frames([*EXAMPLE, *many]))
+    sections = {part.split("\n")[0]: part for part in text.split("\n## ")[1:]}
+    head, _, row, *_ = sections["many"].splitlines()[2:]
+    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    assert cells["By luck"] == "0.0 %" and cells["Strictly preserved"].startswith("0.0 %")
+    assert (cells["Classes preserved"], cells["Gain without regression"]) == ("75.0 %", "+30.0")
+    assert "Classes preserved" not in sections["driving"] and "Gain without regression" not in sections["driving"]
+    assert "strictness is out of reach by counting alone" in text.split("\n## ")[0].replace("\n", " ")
+    printed = shown(partial(print_table, wide=True), table([*EXAMPLE, *many]))
+    assert printed.count("Classes preserved") == 1
+
+
+def test_the_printed_table_fits_100_columns_with_what_matters_first() -> None:
+    wide = [record("finetune+task-arithmetic", seed, (35 + seed, -12, 0), (31, 0, 0)) for seed in range(5)]
+    for frame in (table(EXAMPLE), table(wide)):
+        text = shown(print_table, frame)
+        assert max(map(len, text.splitlines())) <= 100
+        assert all(word in text for word in ("Rank", "Method", "Preserved", "Tolerant", "Strictly", "Target gain"))
+        assert "not shown on 100 columns:" in text
+        assert max(map(len, shown(partial(print_table, wide=True), frame).splitlines())) > 100
+
+
 def test_the_printed_table_shows_what_the_file_shows() -> None:
     runs = [*EXAMPLE, record("mds", 0, (1, 0, 0), scenario={"name": "places"})]
-    text = shown(print_table, table(runs))
+    text = shown(partial(print_table, wide=True), table(runs))
     markdown = to_markdown(*frames(runs)).split("## driving")[1]
     rows = [line for line in markdown.splitlines() if line.startswith("| ") and "---" not in line]
     for cell in {cell.strip() for line in rows for cell in line.strip("|").split("|")}:
@@ -86,7 +125,7 @@ def test_the_files_hold_the_table(tmp_path: Path) -> None:
     markdown, csv = write(save(EXAMPLE, tmp_path))
     assert (markdown, csv) == (tmp_path / "leaderboard.md", tmp_path / "leaderboard.csv")
     assert markdown.read_text() == to_markdown(*frames(EXAMPLE))
-    numbers = ("rank", "target_gain_sd", "preserved_gain_low", "preserved_gain_high")
+    numbers = ("rank", "target_gain_sd", *(key for key in keys() if key.endswith(("_low", "_high"))))
     read = pd.read_csv(csv, keep_default_na=False, na_values=dict.fromkeys(numbers, ""), float_precision="round_trip")
     pd.testing.assert_frame_equal(read, table(EXAMPLE), check_exact=True, check_dtype=False)
 

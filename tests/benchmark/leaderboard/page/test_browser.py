@@ -9,7 +9,7 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
-from tests.benchmark.example_records import EXAMPLE
+from tests.benchmark.example_records import COMMITTED, EXAMPLE
 from tests.benchmark.leaderboard.page.conftest import ATTACKS, two_streams
 
 pytestmark = pytest.mark.slow
@@ -125,7 +125,7 @@ def test_a_stream_has_its_own_link_plots_and_words_for_them(opened, page):
     go(opened, "#/stream/two%20rounds")
     (section,) = (s for s in opened.find_elements(By.CSS_SELECTOR, "section.stream") if s.is_displayed())
     images = section.find_elements(By.TAG_NAME, "img")
-    assert len(images) == 4, "gains, rates, classes and rounds"
+    assert len(images) == 5, "gains, tolerance, rates, classes and rounds"
     assert all(opened.execute_script("return arguments[0].naturalWidth", image) > 100 for image in images)
     section.find_element(By.TAG_NAME, "summary").click()
     assert "mds +7.8 at −0.5" in section.text
@@ -158,7 +158,7 @@ def test_everything_is_reached_by_keyboard(opened):
     assert order(opened.switch_to.active_element) == "descending" and visible_rows(opened)[0] == "joint"
     press(opened, Keys.SPACE)
     assert order(opened.switch_to.active_element) == "ascending" and visible_rows(opened)[0] == "naive"
-    press(opened, Keys.TAB, Keys.TAB, Keys.TAB)  # by Front and Seconds to the first row
+    press(opened, *[Keys.TAB] * 6)  # by three rates, Front and Seconds to the first row
     press(opened, Keys.ENTER)
     assert shown_heading(opened) == "naive" and opened.switch_to.active_element.text == "naive"
 
@@ -212,6 +212,35 @@ def luminance(driver, part: str, selector: str = "body") -> float:
 def contrast(driver, selector: str) -> float:
     low, high = sorted([luminance(driver, "color", selector), luminance(driver, "background-color")])
     return (high + 0.05) / (low + 0.05)
+
+
+@pytest.fixture
+def committed(chromium):
+    """The page of the committed results on a window of 1,400 pixels."""
+    screen = {"width": 1400, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    yield from visit(chromium, COMMITTED / "index.html")
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_no_table_is_cut_on_a_window_of_1400_pixels(committed):
+    streams = [tab.get_attribute("data-stream") for tab in committed.find_elements(By.CSS_SELECTOR, ".tabs a")]
+    assert len(streams) > 2
+    for stream in streams:
+        go(committed, f"#/stream/{stream}" if stream else "#/all")
+        room, needed = committed.execute_script(
+            "const scroll = document.querySelector('#board .scroll'); return [scroll.clientWidth, scroll.scrollWidth]"
+        )
+        assert needed <= room, (stream, needed, room)
+
+
+def test_where_strictness_is_out_of_reach_two_more_columns_are_shown_and_the_page_says_why(committed):
+    for stream, beyond in (("driving-foggy", False), ("places-dressing-room", True), ("driving-foggy", False)):
+        go(committed, f"#/stream/{stream}")
+        shown = {button.text for button in committed.find_elements(By.CSS_SELECTOR, "#table thead button")}
+        assert ({"Classes preserved", "Gain without regression"} <= shown) == beyond
+        words = committed.find_element(By.CSS_SELECTOR, f"section[data-stream='{stream}']").text
+        assert ("Strictness is out of reach here by counting alone" in words) == beyond
 
 
 def test_nothing_but_the_tables_is_wider_than_a_phone(opened):
