@@ -1,5 +1,7 @@
 """The classes to be learned and those to be kept: the development streams, by name.
 
+A rendered stream has two budgets: ``NAME`` is the quick one, ``NAME-full`` the full one, a stream of its own.
+
 Importing this package is cheap; ``build`` imports torch and Avalanche.
 """
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 
 GROUP = "mds_bench.scenarios"  # entry points by which other packages add scenarios
 
-__all__ = ["SCENARIOS", "Scenario", "build", "builder", "fingerprints", "rendered"]
+QUICK, FULL = BUDGETS = ("quick", "full")  # of a rendered stream: what a newcomer waits for, what leaderboards hold
+FULL_STEPS = 960
+
+__all__ = ["BUDGETS", "SCENARIOS", "Scenario", "build", "builder", "fingerprints", "full_name", "rendered", "steps_of"]
 
 
 class Scenario(NamedTuple):
@@ -31,31 +36,56 @@ class Scenario(NamedTuple):
     description: str  # one line
     flags: tuple[str, ...] = ()  # which of data, target and protected it takes; one that takes none is rendered
     needed: tuple[str, ...] = ()  # flags it cannot do without
+    steps: int | None = None  # of a round, unless others are asked for; None: as many as a method has by default
+
+
+def _both(name: str, plan: str, description: str) -> dict[str, Scenario]:
+    """A rendered stream in its two budgets, each under a name of its own."""
+    return {
+        name: Scenario(f"scenarios.{plan}.build", description),
+        full_name(name): Scenario(f"scenarios.{plan}_FULL.build", f"{description}; full budget", steps=FULL_STEPS),
+    }
+
+
+def full_name(name: str) -> str:
+    """What a stream is called in its full budget, if it has one."""
+    return name if name.endswith(f"-{FULL}") else f"{name}-{FULL}"
 
 
 SCENARIOS: dict[str, Scenario] = {
-    "driving-foggy": Scenario(
-        "scenarios.driving:FOGGY.build",
+    **_both(
+        "driving-foggy",
+        "driving:FOGGY",
         "rendered road scenes, weather: the target foggy, five protected weathers",
     ),
-    "driving-overcast": Scenario(
-        "scenarios.driving:OVERCAST.build",
+    **_both(
+        "driving-overcast",
+        "driving:OVERCAST",
         "rendered road scenes, weather: the target overcast, four protected weathers",
     ),
-    "driving-tunnel": Scenario(
-        "scenarios.driving:TUNNEL.build",
+    **_both(
+        "driving-tunnel",
+        "driving:TUNNEL",
         "rendered road scenes, scene: the target tunnel, four protected scenes",
     ),
-    "driving-rounds": Scenario(
-        "scenarios.driving:ROUNDS.build",
+    **_both(
+        "driving-rounds",
+        "driving:ROUNDS",
         "rendered road scenes, four rounds: overcast, foggy, tunnel, parking lot; each target is protected thereafter",
     ),
-    "places-mini": Scenario(
-        "scenarios.places:MINI.build",
+    **_both(
+        "driving-settled",
+        "driving:SETTLED",
+        "driving-foggy from a base with nothing left to gain on what it knows",
+    ),
+    **_both(
+        "places-mini",
+        "places:MINI",
         "rendered places, 20 classes: the target dressing_room, 19 protected",
     ),
-    "places-dressing-room": Scenario(
-        "scenarios.places:DRESSING_ROOM.build",
+    **_both(
+        "places-dressing-room",
+        "places:DRESSING_ROOM",
         "rendered places, 365 classes: the target dressing_room, 364 protected",
     ),
     "bdd100k-foggy": Scenario(
@@ -144,9 +174,14 @@ def _check_type(key: str, option: Option, value: Any) -> None:
             raise ValueError(f"{key}={value!r}: {message[0].lower()}{message[1:]}") from None
 
 
-def rendered() -> list[str]:
-    """Names of the streams that need nothing but this package."""
-    return [name for name in SHIPPED if not SCENARIOS[name].flags]
+def rendered(budget: str = QUICK) -> list[str]:
+    """Names of the streams that need nothing but this package, in one of ``BUDGETS``."""
+    return [name for name in SHIPPED if not SCENARIOS[name].flags and (name == full_name(name)) == (budget == FULL)]
+
+
+def steps_of(name: str) -> int | None:
+    """Optimizer steps of a round of the stream ``name``; None where its budget leaves them to the method."""
+    return SCENARIOS[name].steps if name in SCENARIOS else None
 
 
 def fingerprints() -> dict[str, dict[str, Any]]:

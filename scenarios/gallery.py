@@ -44,7 +44,7 @@ class Gallery:
         pool: how many pictures of a kind a split can have.
         draw: (split, kind, numbers, size) -> (n, 3, size, size) uint8.
         draw_pair: (split, kind A, kind B, numbers, size) -> the same scenes as either kind.
-        source: the module that holds the two functions.
+        source: the module that holds the two functions; all pictures are drawn anew when it changes.
         renderer: the package below ``scenarios/render`` that they draw with.
     """
 
@@ -73,10 +73,10 @@ class Gallery:
 
     @cached_property
     def source_hash(self) -> str:
-        """SHA-256 over the source of everything that decides a picture."""
+        """SHA-256 over the kinds, and the source of everything that decides a picture."""
         here = Path(__file__).parent
         shared, own = (here / "render").glob("*.py"), (here / "render" / self.renderer).glob("*.*")
-        sha = hashlib.sha256()
+        sha = hashlib.sha256(repr(self.kinds).encode())
         for path in [here / f"{self.source}.py", *sorted(shared), *sorted(own)]:
             sha.update(path.read_bytes())
         return sha.hexdigest()
@@ -103,6 +103,7 @@ class Plan:
         base_images: how many pictures the base learns from.
         rare: how many of them show each class that a round teaches.
         recipe: how the base is trained, where it differs from the usual way.
+        base: the stream whose base it starts from; empty for one of its own.
     """
 
     name: str
@@ -114,6 +115,17 @@ class Plan:
     base_images: int
     rare: dict[str, int]
     recipe: dict[str, Any] = field(default_factory=dict)
+    base: str = ""
+
+    def full(self, sizes: Sizes, gallery: Gallery | None = None) -> Plan:
+        """The same stream in its full budget: a stream of its own, from the same base.
+
+        Args:
+            sizes: of the full budget.
+            gallery: of the same pictures, with a larger pool.
+        """
+        name, base = f"{self.name}-full", self.base or self.name
+        return replace(self, name=name, sizes=sizes, gallery=gallery or self.gallery, base=base)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -168,7 +180,7 @@ class Plan:
             data=tuple(self._round(round_, seed, sizes) for round_ in self.rounds),
             options=dict(vars(sizes)),
             pretraining=partial(self.pretraining, sizes.image_size),
-            base=f"{self.name}.safetensors",
+            base=f"{self.base or self.name}.safetensors",
             recipe=self.recipe,
             counterfactuals=partial(self.counterfactuals, sizes.image_size),
         )
@@ -178,15 +190,23 @@ class Plan:
         protected = [name for name in self.classes if name in round_.protected]
         size = sizes.image_size
         return RoundData(
-            train=self._images("train", [round_.target], size, self._drawn(seed, sizes.target_images)),
-            protected=self._images("train", protected, size, self._drawn(seed, sizes.protected_per_class)),
+            train=self._images("train", [round_.target], size, partial(self._drawn, seed, sizes.target_images)),
+            protected=self._images("train", protected, size, partial(self._kept, seed, sizes)),
             val=self._images("val", scored, size, lambda _: range(sizes.val_per_class)),
             test=self._images("test", scored, size, lambda _: range(sizes.test_per_class)),
         )
 
-    def _drawn(self, seed: int, count: int) -> Callable[[str], list[int]]:
+    def _drawn(self, seed: int, count: int, name: str) -> list[int]:
         """The numbers that ``seed`` draws from a class's pool; the same in every round of a run."""
-        return lambda name: random.Random(f"{seed} train {name}").sample(range(self.gallery.pool), count)
+        return random.Random(f"{seed} train {name}").sample(range(self.gallery.pool), count)
+
+    def _kept(self, seed: int, sizes: Sizes, name: str) -> list[int]:
+        """The numbers of a protected class's images; first those that it was taught with, where a round taught it."""
+        drawn = self._drawn(seed, sizes.protected_per_class, name)
+        if name not in self.rare:
+            return drawn
+        taught = self._drawn(seed, sizes.target_images, name)
+        return list(dict.fromkeys([*taught, *drawn]))[: sizes.protected_per_class]
 
     def _images(
         self, split: str, names: Iterable[str], size: int, numbers: Callable[[str], Sequence[int]]

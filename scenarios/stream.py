@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
@@ -80,6 +81,31 @@ class ImageExperience(DatasetExperience):
         """(N,) int64, indices into the stream's classes."""
         return self.data.labels
 
+    def divided(self, share: float, seed: int) -> tuple[ImageExperience, ImageExperience]:
+        """Two experiences: without a share of each class's images, and with these alone; ``seed`` draws them.
+
+        Each has one image of a class or more, so a class of one image cannot be divided.
+        """
+        held = torch.zeros(len(self.data), dtype=torch.bool)
+        for label in self.labels.unique().tolist():
+            rows = (self.labels == label).nonzero()[:, 0]
+            count = min(max(1, round(share * len(rows))), len(rows) - 1)
+            held[rows[random.Random(f"{seed} held out {label}").sample(range(len(rows)), count)]] = True
+        parts = []
+        for chosen in (~held, held):
+            part = ImageExperience(LabelledImages(self.images[chosen], self.labels[chosen]), self.target, self.augment)
+            part.current_experience, part.origin_stream = self.current_experience, self.origin_stream
+            parts.append(part)
+        return parts[0], parts[1]
+
+
+class Experiences(NamedTuple):
+    """The data of a round that a method may use."""
+
+    train: ImageExperience  # new images of the target
+    protected: ImageExperience
+    held_out: tuple[ImageExperience, ImageExperience] | None = None  # the like, which no step sees
+
 
 @dataclass(frozen=True)
 class Round:
@@ -143,6 +169,7 @@ class DevelopmentStream:
     recipe: dict[str, Any] = field(default_factory=dict)
     augment: bool = False
     counterfactuals: Callable[..., Counterfactuals] | None = None
+    _divided: dict[str, Experiences] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.prompts) != len(self.classes) or len(set(self.classes)) != len(self.classes):
@@ -216,6 +243,17 @@ class DevelopmentStream:
     def test(self) -> EagerCLStream:
         """Images to score on, once, of every class of the round."""
         return self.benchmark.streams["test"]
+
+    def experiences(self, number: int, held_out: float = 0.0) -> Experiences:
+        """The data of a round, a share of each class's training images held out, if that is asked for."""
+        train, protected = self.train[number], self.protected[number]
+        if not held_out:
+            return Experiences(train, protected)
+        key = f"{number} {held_out}"
+        if key not in self._divided:
+            (train, held_target), (protected, held) = (p.divided(held_out, self.seed) for p in (train, protected))
+            self._divided[key] = Experiences(train, protected, (held_target, held))
+        return self._divided[key]
 
     @cached_property
     def fingerprint(self) -> str:

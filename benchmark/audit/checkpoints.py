@@ -10,7 +10,7 @@ from benchmark.output.progress import Reporter
 from benchmark.running.request import BaseChoice
 from benchmark.running.streams import build
 from methods.conversion import PICKLED, how_to_convert
-from scenarios import rendered
+from scenarios import FULL, rendered
 
 
 class Measured(NamedTuple):
@@ -66,7 +66,8 @@ def measure(
             f"{new} takes {sizes[new]} px images and {old} {sizes[old]} px: write the predictions of both to files, "
             "and audit these"
         )
-    few = {"target_images": 1, "protected_per_class": 1} if scenario in rendered() else {}  # only test is looked at
+    drawn = scenario in (*rendered(), *rendered(FULL))
+    few = {"target_images": 1, "protected_per_class": 1} if drawn else {}  # only test is looked at
     stream = build(scenario, 0, few | {"image_size": sizes[old]} | options, reporter)
     test, last = stream.data[-1].test, stream.rounds[-1]
     predictions = []

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import methods
 from benchmark.output.files import replace_file
 from benchmark.output.progress import Reporter
 from benchmark.output.tables import console, markdown_table, points, print_rows
 from benchmark.records.schema import Record
+from benchmark.running.jobs import budget_of
 from benchmark.running.request import Request
 from benchmark.running.sweep import make_records
 
@@ -103,8 +105,12 @@ def run(scenarios: Sequence[str], seeds: tuple[int, ...], device: str, results: 
 
 def untuned(records: Sequence[Record]) -> list[Record]:
     """Those of the records of ``METHODS`` that were made with default settings, as calibration asks."""
-    defaults = {name: methods.load(name).SETTINGS().model_dump() for name in METHODS}
-    return [record for record in records if record.method.settings == defaults.get(record.method.name)]
+    return [record for record in records if record.method.name in METHODS and record.method.settings == _usual(record)]
+
+
+def _usual(record: Record) -> dict[str, Any]:
+    strategy = methods.load(record.method.name)
+    return strategy.SETTINGS(**budget_of(strategy, record.scenario.name)).model_dump()
 
 
 def measure(records: Sequence[Record]) -> list[Row]:

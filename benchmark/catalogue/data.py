@@ -9,14 +9,14 @@ from typing import Any
 from benchmark.output.files import replace_file
 from benchmark.output.progress import Reporter
 from benchmark.running.streams import build
-from scenarios import rendered
+from scenarios import BUDGETS, rendered
 
 
 def write_fingerprints(out: Path) -> None:
     """Write today's versions and fingerprints of the rendered streams, for records to be compared with."""
     found: dict[str, dict[str, Any]] = {}
     with Reporter() as reporter:
-        for name in rendered():
+        for name in (name for budget in BUDGETS for name in rendered(budget)):
             stream = build(name, 0, {"target_images": 1, "protected_per_class": 1}, reporter)
             options = {key: stream.options[key] for key in ("image_size", "val_per_class", "test_per_class")}
             found[name] = {"version": stream.version, "fingerprint": stream.fingerprint, "options": options}

@@ -13,7 +13,7 @@ from benchmark.arguments import known_method, known_scenario
 from benchmark.output.tables import console, print_rows
 from benchmark.records.tuned import tuned
 from methods import METHODS, WEIGHT_SPACE, Method, run_as
-from scenarios import SCENARIOS
+from scenarios import BUDGETS, SCENARIOS, full_name, steps_of
 
 COSTS = Path(__file__).with_name("costs.json")  # made by: python -m benchmark costs
 
@@ -61,7 +61,8 @@ def _print_one(what: str, name: str) -> None:
                 values = ", ".join(f"{key}={settings.value(own)}" for key, own in chosen.items())
                 out.print(f"on {scenario} run starts from: {values}", markup=False, highlight=False, soft_wrap=True)
     else:
-        out.print(f"{name}: {SCENARIOS[name].description}", markup=False, highlight=False, soft_wrap=True)
+        for line in (f"{name}: {SCENARIOS[name].description}", _steps(name)):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
         print_rows(out, "options: --option NAME=VALUE", settings.OPTION_HEADINGS, settings.options_table(name), left=4)
 
 
@@ -72,11 +73,20 @@ def _about(name: str) -> Iterator[str]:
             yield "; ".join((f"{part}: {METHODS[part].description}", *_facts(part, METHODS[part])))
 
 
+def _steps(name: str) -> str:
+    """How many steps methods take on a scenario, and in its other budget."""
+    told = f"steps of a round: {steps_of(name) or 'as many as a method has by default'}"
+    full = full_name(name)
+    return f"{told}; in full budget, {full}: {steps_of(full)}" if full in SCENARIOS and name != full else told
+
+
 def scenario_lines() -> Iterator[str]:
-    """A line per scenario."""
-    width = max(map(len, SCENARIOS))
-    for name, scenario in SCENARIOS.items():
-        yield f"{name:<{width}}  {scenario.description}"
+    """A line per scenario, one for both budgets of those that have two."""
+    both = {name: full_name(name) in SCENARIOS for name in SCENARIOS if full_name(name) != name}
+    width, budgets = max(map(len, both)), ", ".join(BUDGETS)
+    for name, two in both.items():
+        yield f"{name:<{width}}  {budgets if two else '':<{len(budgets)}}  {SCENARIOS[name].description}"
+    yield f"{budgets}: with --budget, or as --scenario NAME and {full_name('NAME')}"
 
 
 def method_lines() -> Iterator[str]:

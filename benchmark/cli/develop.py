@@ -12,6 +12,7 @@ from benchmark.cli.app import RESULTS, RUNS, app
 from benchmark.cli.options import (
     Address,
     Base,
+    Budget,
     CheckpointEvery,
     Data,
     Device,
@@ -32,6 +33,7 @@ from benchmark.cli.options import (
     Set,
     Target,
     Workers,
+    in_budget,
     joined,
     method_file,
     methods_of,
@@ -44,6 +46,7 @@ from benchmark.output.files import check_file
 def run(
     method: Methods,
     scenario: Scenarios = None,
+    budget: Budget = None,
     seeds: Seeds = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -91,12 +94,12 @@ def run(
             preset=preset,
             base=BaseChoice(base, model, pretrained, like),
         )
-        for name in scenarios_of(scenario)
+        for name in scenarios_of(scenario, budget)
     ]
     if dry_run:
         forecast.print_forecast(requests, execution, [results, RESULTS], quiet)
     else:
-        print_runs(sweep.run(requests, execution, quiet or as_json), results, as_json)
+        print_runs(sweep.run(requests, execution, quiet or as_json), results, as_json, quiet)
 
 
 @app.command("try")
@@ -112,7 +115,8 @@ def try_(method: Annotated[str, typer.Argument(help="a name, or path/to/file.py:
 def tune_(
     method: MethodOption,
     scenario: ScenarioOption = "driving-foggy",
-    budget: Annotated[int, typer.Option(min=1, help="trials per method; the same for all that are compared")] = 6,
+    budget: Budget = None,
+    trials: Annotated[int, typer.Option(min=1, help="per method; the same for all that are compared")] = 6,
     seed: Annotated[
         list[str] | None, typer.Option(help="tuning seeds, with commas; never report runs of these; default: 1000,1001")
     ] = None,
@@ -136,16 +140,17 @@ def tune_(
     from benchmark.running.search import tune
 
     execution = Execution(workers_of(workers), engine, address)
+    name = in_budget(scenario, budget)
     request = Request(
         method=methods_of(method),
-        scenario=scenario,
+        scenario=name,
         seeds=seeds_of(None, joined(seed) or "1000,1001"),
-        options=scenario_options(scenario, option or [], data, target, protected),
+        options=scenario_options(name, option or [], data, target, protected),
         device=device,
         results=results,
         base=BaseChoice(base, model, pretrained, like),
     )
-    tune(request, budget, execution, quiet)
+    tune(request, trials, execution, quiet)
 
 
 @app.command()

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from benchmark.arguments import known_scenario
 from benchmark.cli.app import at_home
 from methods import METHODS, run_as
-from scenarios import rendered
+from scenarios import BUDGETS, FULL, SCENARIOS, full_name, rendered
 
 MethodOption = Annotated[
     list[str],
@@ -24,6 +25,9 @@ Methods = Annotated[
 Scenarios = Annotated[
     list[str] | None,
     typer.Option("--scenario", "-s", help="names of scenarios, or all that need no data; default: driving-foggy"),
+]
+Budget = Annotated[
+    str | None, typer.Option("--budget", help="of rendered scenarios: quick, or full as leaderboards; default: quick")
 ]
 Workers = Annotated[str, typer.Option(help="trainings at a time: auto (one a core) or a number")]
 Engine = Annotated[str, typer.Option(help="local, or ray for many machines")]
@@ -65,10 +69,36 @@ def methods_of(values: Sequence[str]) -> str:
     return ",".join(method_file(one) for name in names for one in (every if name == "all" else [name]))
 
 
-def scenarios_of(values: Sequence[str] | None) -> tuple[str, ...]:
-    """The values of ``--scenario`` as names, each once; ``all`` for those that need no data from disk."""
+def scenarios_of(values: Sequence[str] | None, budget: str | None = None) -> tuple[str, ...]:
+    """The values of ``--scenario`` as names, each once; ``all`` for those that need no data from disk.
+
+    Raises:
+        ValueError: not all of them have the budget.
+    """
     names = [name.strip() for value in values or ["driving-foggy"] for name in value.split(",")]
-    return tuple(dict.fromkeys(one for name in names for one in (rendered() if name == "all" else [name])))
+    named = [one for name in names for one in (rendered() if name == "all" else [name])]
+    return tuple(dict.fromkeys(in_budget(name, budget) for name in named))
+
+
+def in_budget(scenario: str, budget: str | None) -> str:
+    """The name of a scenario in a budget; as it is where none is asked for.
+
+    Raises:
+        ValueError: there is no such budget, of this scenario or at all.
+    """
+    if budget is None:
+        return scenario
+    if budget not in BUDGETS:
+        raise ValueError(f"--budget must be {' or '.join(BUDGETS)}, not {budget!r}")
+    full = full_name(scenario)
+    if full not in SCENARIOS:
+        known_scenario(scenario)
+        raise ValueError(f"--budget {budget}: {scenario} has no budgets, only rendered scenarios have: leave it out")
+    if budget == FULL:
+        return full
+    if scenario == full:
+        raise ValueError(f"--budget {budget}: {scenario} is a full budget by name: leave one of the two out")
+    return scenario
 
 
 def method_file(name: str) -> str:

@@ -10,6 +10,7 @@ import typer
 from benchmark.arguments import scenario_options, seeds_of
 from benchmark.cli.app import RESULTS, RUNS, Commands, app
 from benchmark.cli.options import (
+    Budget,
     Data,
     Device,
     Options,
@@ -21,6 +22,7 @@ from benchmark.cli.options import (
     Target,
     joined,
     method_file,
+    scenarios_of,
 )
 from benchmark.output.files import check_file
 
@@ -37,11 +39,14 @@ def show(record: Annotated[Path, typer.Argument(help="a record's .json file")]) 
 
 
 @app.command("leaderboard")
-def leaderboard_(results: Results = RESULTS) -> None:
-    """Write leaderboard.md, leaderboard.csv, plots and index.html from the records alone."""
+def leaderboard_(
+    results: Results = RESULTS,
+    wide: Annotated[bool, typer.Option("--wide", help="print all columns, however long the lines")] = False,
+) -> None:
+    """Write leaderboard.md, leaderboard.csv, plots and index.html from the records alone; print the table."""
     from benchmark.leaderboard.make import make
 
-    make(results)
+    make(results, wide)
 
 
 @app.command("list")
@@ -64,11 +69,18 @@ def plan(
     drop: Annotated[float, typer.Option(help="true loss of accuracy that should be found, such as 0.01")],
     alpha: Annotated[float, typer.Option(help="share of rounds that may be false alarms")] = 0.05,
     power: Annotated[float, typer.Option(help="wanted probability of finding the loss")] = 0.8,
+    certify: Annotated[float | None, typer.Option(help="certify updates that truly gain this in every class")] = None,
+    margin: Annotated[float, typer.Option(help="with --certify: a true loss that it allows")] = 0.0,
 ) -> None:
-    """How many test images and runs a claim needs, and when strictness is luck."""
+    """How many test images and runs a claim needs, held-out images a certificate, and when strictness is luck."""
+    if margin and certify is None:
+        raise ValueError("--margin is what a certificate allows to be lost: give --certify too")
     from benchmark.metrics import planning
 
-    print("\n".join(planning.lines(planning.plan(classes, images, flips, drop, alpha, power))))
+    lines = planning.lines(planning.plan(classes, images, flips, drop, alpha, power))
+    if certify is not None:
+        lines.append(planning.certificate_line(flips, certify, classes, alpha, power, margin))
+    print("\n".join(lines))
 
 
 @app.command()
@@ -87,7 +99,8 @@ def costs(
 
 @app.command()
 def calibrate(
-    scenario: Annotated[str | None, typer.Option("--scenario", "-s", help="one stream; default: all rendered")] = None,
+    scenario: Annotated[str, typer.Option("--scenario", "-s", help="one stream; default: all rendered")] = "all",
+    budget: Budget = None,
     seeds: Seeds = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -97,13 +110,13 @@ def calibrate(
     """Whether a stream measures something: base accuracy, forgetting by fine-tuning, gain by joint training."""
     if out is not None:
         check_file("--out", out)
-    if scenario is not None:
-        scenario_options(scenario, [], None, None, None, flags=())
+    names = scenarios_of([scenario], budget)
+    for name in names:
+        scenario_options(name, [], None, None, None, flags=())
     chosen = seeds_of(seeds, joined(seed))
     from benchmark.catalogue import calibration
-    from scenarios import rendered
 
-    calibration.run(rendered() if scenario is None else [scenario], chosen, device, results, out)
+    calibration.run(names, chosen, device, results, out)
 
 
 @app.command()

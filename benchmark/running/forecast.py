@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmark.output.progress import Reporter
-from benchmark.output.tables import console, one_line, print_rows
+from benchmark.output.tables import console, duration, one_line, print_rows
 from benchmark.records import files
 from benchmark.records.schema import Record
 from benchmark.running.request import Execution, Request
@@ -51,7 +51,7 @@ def print_forecast(requests: Sequence[Request], execution: Execution, past: Sequ
     print_rows(out, "runs", ("Scenario", "Method", "Seed", "Record", "Time"), rows, left=2)
     workers = execution.workers or available()
     to_run = sum(row[3] == "missing" for row in rows)
-    wall = _duration(total / max(1, min(workers, trainings)))
+    wall = duration(total / max(1, min(workers, trainings)))
     line = f"{to_run} of {len(rows)} to run: about {wall} with {workers} workers"
     out.print(f"{line}, and {unknown} of unknown length" if unknown else line, markup=False, highlight=False)
 
@@ -67,10 +67,4 @@ def predicted(past: Sequence[Record], run: Run) -> float | None:
 
 
 def _state(missing: bool, time: float | None) -> tuple[str, str]:
-    return ("missing" if missing else "there"), (_duration(time) if time is not None else "?" if missing else "")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
+    return ("missing" if missing else "there"), (duration(time) if time is not None else "?" if missing else "")

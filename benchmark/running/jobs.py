@@ -13,13 +13,14 @@ from benchmark.records.tuned import tuned
 from benchmark.running.presets import Preset, preset
 from benchmark.running.request import BaseChoice, Request, validated
 from benchmark.running.streams import build
+from scenarios import steps_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from benchmark.running.bases import Bases
     from benchmark.running.runner import Run
-    from methods.strategy import Settings
+    from methods.strategy import RoundStrategy, Settings
     from scenarios.stream import DevelopmentStream
 
 
@@ -98,11 +99,18 @@ class Jobs:
     def _settings(self, name: str, chosen: Preset | None) -> Settings:
         """Defaults, then the settings tuned for the scenario or those of the preset, then those asked for."""
         strategy = self.strategies[name]
-        values: dict[str, Any] = tuned(self.request.scenario, name) if self.request.tuned else {}
+        values = budget_of(strategy, self.request.scenario)
+        values |= tuned(self.request.scenario, name) if self.request.tuned else {}
         if chosen is not None:
             fields = strategy.SETTINGS.model_fields if strategy.trains else {}
             values = {key: value for key, value in chosen.settings.items() if key in fields}
         return validated(strategy.SETTINGS, values | self.request.settings, f"method {name}")
+
+
+def budget_of(strategy: type[RoundStrategy], scenario: str) -> dict[str, Any]:
+    """The settings that a scenario's budget decides, of a method that trains."""
+    steps = steps_of(scenario)
+    return {"steps": steps} if strategy.trains and steps is not None else {}
 
 
 _known: dict[str, Jobs] = {}  # in a process that works for another

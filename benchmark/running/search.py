@@ -15,7 +15,7 @@ from benchmark.output.progress import Reporter
 from benchmark.output.tables import console
 from benchmark.records.files import saving
 from benchmark.running.engines import Result, Serial, Task, Tell
-from benchmark.running.jobs import Jobs
+from benchmark.running.jobs import Jobs, budget_of
 from benchmark.running.request import Execution, Request
 from benchmark.running.sweep import engine_of
 from benchmark.running.threads import threads_of, torch_threads
@@ -103,7 +103,7 @@ class Search:
         self.tunings: dict[str, Tuning] = {}
         for name in names:
             first = run_of(name, self.seeds[0])
-            self.wanted[name] = candidates(first.strategy.SETTINGS, budget, name)
+            self.wanted[name] = candidates(_with(first, {}).settings, budget, name)
             self.tunings[name] = _started(first, self.seeds, results)
         self._outcomes: dict[Cell, dict[int, tuple[Outcome, ...]]] = {}
         self.groups = self._groups()
@@ -204,7 +204,8 @@ def _started(run: Run, seeds: tuple[int, ...], results: Path) -> Tuning:
 
 
 def _with(run: Run, values: dict[str, Any]) -> Run:
-    settings: Settings = run.strategy.SETTINGS(**values)
+    """The run with the defaults of its stream's budget, but for ``values``."""
+    settings: Settings = run.strategy.SETTINGS(**budget_of(run.strategy, run.stream.name) | values)
     return replace(run, settings=settings)
 
 

@@ -92,14 +92,13 @@ def noise_margin(images: int) -> float:
     return round(2 * math.sqrt(FLIPS / images), 4)
 
 
-def candidates(settings: type[Settings], budget: int, name: str) -> list[dict[str, Any]]:
+def candidates(defaults: Settings, budget: int, name: str) -> list[dict[str, Any]]:
     """The first ``budget`` trials of a method: its defaults, then points of its grid in an order fixed by its name.
 
     A larger budget goes on where a smaller one ended.
     """
-    defaults = settings()
-    usual = {key: getattr(defaults, key) for key in settings.GRID}
-    points = [dict(zip(settings.GRID, values, strict=True)) for values in itertools.product(*settings.GRID.values())]
+    usual = {key: getattr(defaults, key) for key in defaults.GRID}
+    points = [dict(zip(usual, values, strict=True)) for values in itertools.product(*defaults.GRID.values())]
     points = [point for point in points if point != usual]
     random.Random(f"tune {name}").shuffle(points)
     return [{key: value for key, value in point.items() if value != usual[key]} for point in [usual, *points]][:budget]

@@ -11,11 +11,11 @@ from avalanche.training.supervised import EWC, Naive
 from torch import nn
 
 import scenarios
-from scenarios import driving
+from scenarios import road_pictures
 from scenarios.render import WEATHERS
 from scenarios.stream import DevelopmentStream, LabelledImages
 
-NAMES = ("driving-foggy", "driving-overcast", "driving-tunnel", "driving-rounds")
+NAMES = ("driving-foggy", "driving-overcast", "driving-tunnel", "driving-rounds", "driving-settled")
 TINY = {"image_size": 32, "target_images": 6, "protected_per_class": 5, "val_per_class": 3, "test_per_class": 4}
 
 
@@ -49,7 +49,7 @@ def test_what_a_round_taught_is_protected_in_the_next():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_splits_have_the_asked_sizes_and_share_no_picture(name):
-    plan = {p.name: p for p in (driving.FOGGY, driving.OVERCAST, driving.TUNNEL, driving.ROUNDS)}[name]
+    plan = scenarios.builder(name).__self__
     stream = replace(plan, base_images=60, rare=dict.fromkeys(plan.rare, 2)).build(0, **TINY)
     assert stream.pretraining is not None
     seen = dict.fromkeys(pictures(stream.pretraining()), "base")
@@ -78,7 +78,7 @@ def test_a_later_round_protects_what_an_earlier_one_was_taught_with():
 def test_pictures_are_drawn_once_and_then_read(monkeypatch):
     options = {"target_images": 7, "test_per_class": 5}
     first = tiny("driving-rounds", 3, **options)
-    monkeypatch.setattr(driving, "render_road", lambda *_: pytest.fail("drew a picture again"))
+    monkeypatch.setattr(road_pictures, "render_road", lambda *_: pytest.fail("drew a picture again"))
     assert tiny("driving-rounds", 3, **options).fingerprint == first.fingerprint
 
 

@@ -114,7 +114,7 @@ def test_tuning_tries_as_many_settings_as_asked_and_says_which_it_chose(command,
 
     monkeypatch.setattr(FinetuneSettings, "GRID", {"steps": (2, 3), "lr": (1e-5, 1e-3)})
     arguments = ("tune", "--method", "finetune", "--scenario", "toy", "--base", "toy.safetensors", "--seed", "7,8")
-    code, out, err = command(*arguments, "--budget", "2", "--quiet")
+    code, out, err = command(*arguments, "--trials", "2", "--quiet")
     assert code == 0, err
     assert "seeds 7, 8" in out and "* " in out and "DevSafety" in out
     kept = json.loads(Path("runs/tuning/toy/finetune.json").read_text())
@@ -126,6 +126,16 @@ def test_a_plan_says_what_a_study_can_show(command):
     assert code == 0 and "4.14 %" in out and "9.47 %" in out
     code, _, err = command("plan", "--classes", "5", "--images", "800", "--flips", "0.06", "--drop", "0.1")
     assert code == 2 and "no more predictions than flip" in err
+
+
+def test_a_plan_says_how_many_images_a_certificate_takes(command):
+    arguments = ("plan", "--classes", "5", "--images", "800", "--flips", "0.06", "--drop", "0.01")
+    code, out, _ = command(*arguments, "--certify", "0.02", "--margin", "0.01")
+    assert code == 0 and "no class lost 1 point or more" in out.splitlines()[-1]
+    code, out, _ = command(*arguments, "--certify", "0.02")
+    assert code == 0 and "every class gained" in out.splitlines()[-1]
+    code, _, err = command(*arguments, "--margin", "0.01")
+    assert code == 2 and "give --certify too" in err
 
 
 def test_lists(command):
@@ -161,7 +171,7 @@ def test_lists(command):
         (("run", "--method", "ties"), "finetune+ties"),
         (("run", "--method", "mds,msd"), "did you mean 'mds'"),
         (("tune", "--method", "frozen", "--scenario", "toy", "--base", "toy.safetensors"), "nothing to tune"),
-        (("tune", "--method", "mds", "--budget", "0"), "--budget"),
+        (("tune", "--method", "mds", "--trials", "0"), "--trials"),
         (("show", "nothing.json"), "nothing.json"),
         (("leaderboard", "--results", "nowhere"), "nowhere"),
         (("list", "toys"), "methods or scenarios"),

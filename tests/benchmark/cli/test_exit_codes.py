@@ -109,6 +109,7 @@ LIGHT = [
     ("audit", "--old", "old.csv", "--new"),
     ("plan", "--classes", "3", "--images", "100", "--flips", "0.1", "--drop"),
     ("plan", "--classes", "3", "--images", "100", "--drop", "0.01", "--flips"),
+    ("plan", "--classes", "3", "--images", "100", "--flips", "0.1", "--drop", "0.01", "--certify"),
     ("list",),
     ("list", "methods"),
     ("list", "scenarios"),

@@ -47,7 +47,7 @@ def trial(gain: float, safety: float) -> Trial:
 
 
 def test_the_defaults_come_first_and_every_point_of_the_grid_once():
-    points = candidates(Quick, 100, "a method")
+    points = candidates(Quick(), 100, "a method")
     assert points[0] == {} and len(points) == 6
     whole = [Quick(**point) for point in points]
     assert len({(s.lr, s.warmup) for s in whole}) == 6
@@ -56,7 +56,7 @@ def test_the_defaults_come_first_and_every_point_of_the_grid_once():
 @given(st.integers(1, 6), st.integers(1, 6))
 def test_a_larger_budget_goes_on_where_a_smaller_one_ended(small, large):
     small, large = sorted((small, large))
-    assert candidates(Quick, large, "a method")[:small] == candidates(Quick, small, "a method")
+    assert candidates(Quick(), large, "a method")[:small] == candidates(Quick(), small, "a method")
 
 
 def test_what_is_safe_within_the_margin_comes_first_then_the_gain():
