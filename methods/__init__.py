@@ -23,6 +23,7 @@ write_nothing_at_home()  # here, as everything that imports Avalanche for a meth
 
 GROUP = "mds_bench.methods"  # entry points by which other packages add methods
 WEIGHT_SPACE = "weight space"  # the family of plugins, named after the method that trains: finetune+ties
+MADE_FOR = {"balanced": "replay", "certified": "replay"}  # plugins that want a training on protected data
 ACCESS = ("protected data", "old model", "pretrained model", "text tower")
 
 
@@ -72,8 +73,8 @@ def access(name: str) -> frozenset[str]:
 
 
 def run_as(name: str) -> str:
-    """The name under which a method is run when all are: a plugin goes with fine-tuning."""
-    return f"finetune+{name}" if name in plugins() else name
+    """The name under which a method is run when all are: a plugin goes with fine-tuning, or what it is made for."""
+    return f"{MADE_FOR.get(name, 'finetune')}+{name}" if name in plugins() else name
 
 
 def trainer_of(name: str) -> str:
@@ -112,7 +113,7 @@ def load(name: str) -> type[RoundStrategy]:
     """
     trainer, plugin = _parts(name)
     if trainer in plugins():
-        raise ValueError(f"{trainer} is a weight-space plugin: write it after a method that trains: finetune+{trainer}")
+        raise ValueError(f"{trainer} is a weight-space plugin: write it after a method that trains: {run_as(trainer)}")
     if plugin and plugin not in plugins():
         raise ValueError(f"{name}: after the + must stand a weight-space plugin: {', '.join(plugins())}")
     strategy = _from_file(trainer) if _is_file(trainer) else _checked(_imported(METHODS[trainer].path), trainer)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from methods.class_bias import BIAS
 from methods.clip import ClipClassifier
 from methods.conversion import how_to_convert
 from methods.pretrained import (
@@ -122,10 +123,10 @@ def load_checkpoint(
         state = _without_wrappers({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     name, normalisation = _training(path, description, model, like)
     classifier = create_classifier(prompts, name, normalisation=normalisation)
-    per_class = {key: state.pop(key) for key in ClipClassifier.PER_CLASS if key in state}
+    per_class = {key: state.pop(key) for key in (*ClipClassifier.PER_CLASS, BIAS) if key in state}
     if description.get("prompts") == list(prompts):
         for key, value in per_class.items():
-            setattr(classifier, key, nn.Parameter(value))
+            setattr(classifier, key, value if key == BIAS else nn.Parameter(value))
     expected = {key: value.shape for key, value in classifier.clip.state_dict().items()}
     wrong = [k for k in sorted(expected.keys() | state.keys()) if k not in state or expected.get(k) != state[k].shape]
     if wrong:

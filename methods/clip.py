@@ -38,6 +38,7 @@ class ClipClassifier(nn.Module):
     tokens: Tensor  # (C, L) int64
     mean: Tensor  # (3, 1, 1)
     std: Tensor  # (3, 1, 1)
+    class_bias: Tensor | None  # (C,)
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class ClipClassifier(nn.Module):
         self.heads_in: nn.Parameter | None = None  # (C, W, r)
         self.heads_out: nn.Parameter | None = None  # (C, r, E)
         self.class_offsets: nn.Parameter | None = None  # (C, E)
+        self.register_buffer("class_bias", None)
 
     @property
     def image_size(self) -> int:
@@ -121,8 +123,12 @@ class ClipClassifier(nn.Module):
         return F.normalize(features, dim=-1)
 
     def similarity(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
-        """Cosines (B, C) in [-1, 1]; ``classes`` are features already encoded, for many batches of one model."""
-        return self.encode_images(images) @ (self.encode_classes() if classes is None else classes).T
+        """Cosines (B, C) in [-1, 1]; ``classes`` are features already encoded, for many batches of one model.
+
+        A bias of the classes, where there is one, is added, in units of the cosines.
+        """
+        cosines = self.encode_images(images) @ (self.encode_classes() if classes is None else classes).T
+        return cosines if self.class_bias is None else cosines + self.class_bias * self.temperature
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) in float32."""

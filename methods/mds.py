@@ -60,6 +60,18 @@ class MDSSettings(ContrastiveSettings):
     )
 
 
+class MDSMarginSettings(MDSSettings):
+    """Hyper-parameters of MDS with a margin."""
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "lr": (3e-5, 1e-4, 3e-4, 1e-3),
+        "beta": (100.0, 300.0, 600.0, 2000.0),
+        "margin": (0.1, 0.2, 0.3, 0.5),
+    }
+
+    margin: float = Field(0.3, ge=0, description="by how much every protected loss must fall; 0 is mds")
+
+
 class MDSL1Settings(MDSSettings):
     """Hyper-parameters of MDS with the exact hinge penalty."""
 
@@ -152,22 +164,29 @@ class MDS(ContrastiveStrategy):
         change = self.per_class(losses.detach() - self.old_losses())
         u = self.violation.update(self.batches.class_positions.to(self.device), change)
         self.violations.append(self.violation.value.clone())
-        return self.penalty(self.per_class(losses), u, self.settings.beta, self.settings.tau)
+        return self.penalty(self.per_class(losses), u + self.margin, self.settings.beta, self.settings.tau)
+
+    @property
+    def margin(self) -> float:
+        """By how much every h_k must lie below 0."""
+        return 0.0
 
     def multipliers(self, violations: Tensor) -> Tensor:
         """What the penalty multiplies each class's loss by, before the mean over the classes, for ``violations``.
 
-        Takes the place of a Lagrange multiplier: beta tau [u]_+ for the squared hinge, beta tau [u > 0] for the hinge.
+        Takes the place of a Lagrange multiplier: beta tau [u + margin]_+ for the squared hinge, beta tau
+        [u + margin > 0] for the hinge.
 
         Args:
-            violations: (..., K) as in ``self.violations``.
+            violations: (..., K) as in ``self.violations``: the h_k, without the margin.
 
         Returns:
             (..., K), at least 0.
         """
         slope = torch.func.grad(self.penalty)  # by the losses, in which the penalty is linear
         losses = torch.zeros_like(violations)
-        return violations.numel() * slope(losses, violations, self.settings.beta, self.settings.tau)
+        beyond = violations + self.margin
+        return violations.numel() * slope(losses, beyond, self.settings.beta, self.settings.tau)
 
     def old_losses(self) -> Tensor:
         """The old model's losses on the step's views of the protected images, (K * b,)."""
@@ -177,6 +196,23 @@ class MDS(ContrastiveStrategy):
     def _after_training_exp(self, **kwargs: Any) -> None:
         super()._after_training_exp(**kwargs)
         del self.old  # frees the old model
+
+
+class MDSMargin(MDS):
+    """MDS with constraints that ask for more than was: h_k <= -margin.
+
+    On images that were not trained on the losses are higher than on those that were, so that a constraint met exactly
+    is met there by half of the classes. The published code has such a margin unawares: it compares the new model on
+    augmented views with the old one on clean images, which shifts h_k upward.
+    """
+
+    SETTINGS = MDSMarginSettings
+    settings: MDSMarginSettings
+
+    @property
+    def margin(self) -> float:
+        """As set."""
+        return self.settings.margin
 
 
 class MDSL1(MDS):
@@ -209,4 +245,15 @@ class RM(ContrastiveStrategy):
         return self.settings.alpha * self.per_class(losses).mean()
 
 
-__all__ = ["MDS", "MDSL1", "RM", "MDSL1Settings", "MDSNoHeads", "MDSNoHeadsSettings", "MDSSettings", "RMSettings"]
+__all__ = [
+    "MDS",
+    "MDSL1",
+    "RM",
+    "MDSL1Settings",
+    "MDSMargin",
+    "MDSMarginSettings",
+    "MDSNoHeads",
+    "MDSNoHeadsSettings",
+    "MDSSettings",
+    "RMSettings",
+]

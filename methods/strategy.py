@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from methods.batches import ImagePool, StepBatches
-from methods.clip import temperature_of
+from methods.class_bias import add_class_bias
+from methods.clip import predict_logits, temperature_of
 from methods.distributed import average_gradients
 
 Score = Callable[[str], Any]  # scores the model as it is now, under a name; a greater result is better
@@ -40,6 +41,13 @@ class Settings(Hyperparameters):
     warmup: float = Field(0.3, ge=0, le=1, description="share of the steps with linearly rising learning rate")
 
 
+class HeldOut(NamedTuple):
+    """Experiences with labelled images of a round that no step of it sees."""
+
+    target: Any
+    protected: Any
+
+
 class RoundStrategy(SupervisedTemplate):
     """Develops a model one round at a time: ``protect(experience)``, then ``train(experience)``.
 
@@ -61,6 +69,7 @@ class RoundStrategy(SupervisedTemplate):
     CODE = ""  # a further mark that tells versions of other people's methods apart; set where they are loaded
     WEIGHT_SPACE: type[Any] | None = None  # a methods.weight_space.WeightSpace that acts after each round
     uses_protected = True
+    holds_out = False  # whether it needs images that no step saw; it then has the setting ``held_out``
     trains = True  # whether it takes steps, and so the settings of a budget
 
     def __init__(
@@ -77,6 +86,7 @@ class RoundStrategy(SupervisedTemplate):
         self.settings = settings if settings is not None else self.SETTINGS()
         self.seed = seed
         self.protected: Any = None
+        self.held_out: HeldOut | None = None
         self.pretrained: nn.Module | None = None  # the model before the stream, for methods that go back to it
         self.weight_space = self.WEIGHT_SPACE(self.settings) if self.WEIGHT_SPACE is not None else None
         self.losses: list[Tensor] = []  # one scalar per step, left on the device
@@ -95,6 +105,15 @@ class RoundStrategy(SupervisedTemplate):
     def protect(self, experience: Any) -> None:
         """Give the labelled images of the classes that the next round must keep."""
         self.protected = experience
+
+    def hold_out(self, target: Any, protected: Any) -> None:
+        """Give labelled images that the next round does not train on, for what is decided after it.
+
+        Args:
+            target: an experience of the round's target.
+            protected: one of the protected classes.
+        """
+        self.held_out = HeldOut(target, protected)
 
     def resume(self) -> Any:
         """Go on with a round that ``methods.suspension`` restored, from the next step to the end of ``train``.
@@ -149,6 +168,11 @@ class RoundStrategy(SupervisedTemplate):
         return float(getattr(self.settings, "target_share", 0.5))
 
     @property
+    def classes(self) -> int:
+        """How many classes the model tells apart."""
+        return predict_logits(self.model, ImagePool(self.experience, self.device).images[:1]).shape[1]
+
+    @property
     def temperature(self) -> float:
         """The number that the model divides its similarities by; 1 for a plain classifier."""
         return temperature_of(self.model)
@@ -179,6 +203,9 @@ class RoundStrategy(SupervisedTemplate):
         """A fresh AdamW per round, with linear warm-up and cosine decay to 0 over its steps."""
         self.model.to(self.device)
         self.prepare_model()
+        if self.held_out is not None and not self.holds_out:
+            # for plugins; from the start, so that all who share the training have the same weights
+            add_class_bias(self.model, self.classes)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         s = self.settings
         self.optimizer = torch.optim.AdamW(parameters, lr=s.lr, weight_decay=s.weight_decay, fused=True)

@@ -42,6 +42,7 @@ class WeightSpace(SupervisedPlugin):
     settings: Hyperparameters  # a subclass with settings of its own says so: settings: ItsSettings
     VERSION = 1
     uses_protected = False
+    holds_out = False  # whether it needs images that no step saw; it then has the setting ``held_out``
     supports_distributed = False
 
     def __init__(self, settings: Any) -> None:
@@ -86,6 +87,12 @@ def snapshot(model: nn.Module) -> State:
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
 
 
+def held_out_share(strategy: type[RoundStrategy], settings: Settings) -> float:
+    """The share of a round's images that a method wants held out of its training, in [0, 1)."""
+    holds_out = strategy.holds_out or (strategy.WEIGHT_SPACE is not None and strategy.WEIGHT_SPACE.holds_out)
+    return float(getattr(settings, "held_out", 0.0)) if holds_out else 0.0
+
+
 def combined(strategy: type[RoundStrategy], plugin: type[WeightSpace]) -> type[RoundStrategy]:
     """``strategy`` with ``plugin`` after each of its rounds, and the settings of both; ``TRAINER`` is ``strategy``.
 
@@ -116,4 +123,4 @@ def combined(strategy: type[RoundStrategy], plugin: type[WeightSpace]) -> type[R
     )
 
 
-__all__ = ["State", "WeightSpace", "WeightSpaceSettings", "combined", "snapshot"]
+__all__ = ["State", "WeightSpace", "WeightSpaceSettings", "combined", "held_out_share", "snapshot"]

@@ -155,10 +155,10 @@ def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
 
 def test_every_name_in_the_registries_loads():
     import scenarios
-    from methods import METHODS, load, plugins
+    from methods import METHODS, load, run_as
     from methods.strategy import RoundStrategy
 
-    names = [f"finetune+{name}" if name in plugins() else name for name in METHODS]
+    names = [run_as(name) for name in METHODS]
     assert all(issubclass(load(name), RoundStrategy) for name in names)
     for entry in scenarios.SCENARIOS.values():
         path, _, function = entry.builder.partition(":")

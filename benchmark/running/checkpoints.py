@@ -130,6 +130,8 @@ class Checkpoints:
     def _load(self, path: Path, number: int) -> Kept | None:
         if not path.is_file():
             return None
+        for run in self._outside.values():
+            run.stream.experiences(number, run.training.held_out)  # what was divided then is outside, too
         try:
             past = _read_past(path.with_suffix(PAST))
             with path.open("rb") as file:

@@ -11,9 +11,10 @@ from typing import Any
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
+from benchmark.running.scores import Scores
 from benchmark.running.selection import Selection
 from methods.strategy import RoundStrategy, Settings
-from methods.weight_space import WeightSpace, snapshot
+from methods.weight_space import WeightSpace, held_out_share, snapshot
 from scenarios.stream import DevelopmentStream
 
 
@@ -28,6 +29,7 @@ def develop_round(
     device: str = "cpu",
     plugins: Sequence[Any] = (),
     between_steps: Callable[[RoundStrategy], None] | None = None,
+    held_out: float = 0.0,
 ) -> RoundStrategy:
     """Train one round: all code that develops a model, to score, time or try a method, calls this function.
 
@@ -42,6 +44,7 @@ def develop_round(
         device: where to train.
         plugins: Avalanche plugins beside the method's own.
         between_steps: called once a step is done, plugins and all.
+        held_out: share of the images that the training does not see, where a plugin asks for it and not the strategy.
 
     Returns:
         The strategy after the round, with the new model.
@@ -50,9 +53,12 @@ def develop_round(
     developed.between_steps = between_steps
     if "pretrained model" in access:
         developed.pretrained = base
+    given = stream.experiences(number, held_out or held_out_share(strategy, settings))
     if "protected data" in access:
-        developed.protect(stream.protected[number])
-    developed.train(stream.train[number], eval_streams=[])
+        developed.protect(given.protected)
+    if given.held_out is not None:
+        developed.hold_out(*given.held_out)
+    developed.train(given.train, eval_streams=[])
     return developed
 
 
@@ -121,8 +127,9 @@ class Branches(SupervisedPlugin):
 
     def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Let each method choose its model, from the same trained weights."""
-        trained = snapshot(strategy.model) if len(self.branches) > 1 else None
+        trained, scores = (snapshot(strategy.model), Scores()) if len(self.branches) > 1 else (None, None)
         for branch in self.branches:
+            branch.selection.scores = scores
             if trained is not None:
                 strategy.model.load_state_dict(trained)
             branch.tell("after_training_exp", strategy, **kwargs)

@@ -31,7 +31,7 @@ def preset(name: str, scenario: str) -> Preset:
         raise ValueError(f"--preset must be paper, not {name!r}")
     places = scenario.startswith("places")
     target, others, steps = (32, 512, 64_000) if places else (128, 178, 24_000)
-    kept = 2_000 if places or scenario.endswith("overcast") else 1_000
+    kept = 2_000 if places or "overcast" in scenario else 1_000
     settings = {
         "steps": steps,
         "batch_size": target + others,

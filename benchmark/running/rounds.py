@@ -17,6 +17,7 @@ import methods
 from benchmark.running.development import Branch, Branches, develop_round
 from benchmark.running.selection import Selection
 from methods.strategy import RoundStrategy, Settings
+from methods.weight_space import held_out_share
 
 if TYPE_CHECKING:
     from benchmark.running.checkpoints import Checkpoints, Kept
@@ -37,21 +38,24 @@ class Training:
     method: str
     strategy: type[RoundStrategy]
     settings: Settings
+    held_out: float = 0.0  # share of the images that it does not see
 
     @staticmethod
     def of(method: str, strategy: type[RoundStrategy], settings: Settings) -> Training:
         """The training of a method with its settings."""
         trainer: type[RoundStrategy] = getattr(strategy, "TRAINER", strategy)
         if trainer is strategy:
-            return Training(method, strategy, settings)
+            return Training(method, strategy, settings, held_out_share(strategy, settings))
         own = {name: getattr(settings, name) for name in trainer.SETTINGS.model_fields}
-        return Training(methods.trainer_of(method), trainer, trainer.SETTINGS(**own))
+        return Training(
+            methods.trainer_of(method), trainer, trainer.SETTINGS(**own), held_out_share(strategy, settings)
+        )
 
     @property
     def key(self) -> str:
         """Equal for trainings that are the same on the same stream, base and seed."""
-        decisive = (self.method, self.strategy.VERSION, self.strategy.CODE, self.settings.model_dump())
-        return json.dumps(decisive, sort_keys=True)
+        decisive = [self.method, self.strategy.VERSION, self.strategy.CODE, self.settings.model_dump()]
+        return json.dumps([*decisive, *([self.held_out] if self.held_out else [])], sort_keys=True)
 
 
 class Past(NamedTuple):
@@ -181,6 +185,7 @@ def _round(
             one.device,
             [branches],
             between,
+            training.held_out,
         )
     else:
         strategy, branches = kept.strategy, kept.branches
@@ -195,7 +200,8 @@ def _round(
 def _branch(run: Run, number: int, old: Tensor, logs: Path | None) -> Branch:
     stream, access = run.stream, methods.access(run.method)
     given = {"pretrained": run.base} if "pretrained model" in access else {}
-    given |= {"protected": stream.protected[number]} if "protected data" in access else {}
+    protected = stream.experiences(number, run.training.held_out).protected
+    given |= {"protected": protected} if "protected data" in access else {}
     alone, weight_space = run.strategy is run.training.strategy, run.strategy.WEIGHT_SPACE
     plugin = None if alone or weight_space is None else weight_space(run.settings)
     selection = Selection(stream.data[number].val, old, stream.rounds[number], stream.classes, run.steps)

@@ -28,6 +28,7 @@ from benchmark.records.schema import (
     run_id,
 )
 from benchmark.running.rounds import Developed, OnStep, Training, develop, silent
+from benchmark.running.scores import Scores
 from methods.clip import ClipClassifier, predict_logits
 from methods.strategy import RoundStrategy, Settings
 from scenarios.stream import DevelopmentStream, LabelledImages
@@ -135,12 +136,14 @@ class Run:
             self.old_predictions[key] = score(model, number)
         return self.old_predictions[key]
 
-    def result(self, developed: Developed) -> tuple[RoundResult, pd.DataFrame]:
-        """What is recorded of a round, and its predictions; here the test images are looked at, once."""
+    def result(self, developed: Developed, scores: Scores) -> tuple[RoundResult, pd.DataFrame]:
+        """What is recorded of a round, and its predictions; here the test images are looked at, once for a model."""
         start, number, selection = time.perf_counter(), developed.number, developed.selection
         round_, data = self.stream.rounds[number], self.stream.data[number]
         before: Before = developed.before
-        new = {"test": _predict(developed.model, data.test), "val": selection.predictions}
+        test = scores.of(developed.model, f"test {number}", lambda model: _predict(model, data.test))
+        scenes = scores.of(developed.model, f"scenes {number}", lambda model: self._scene_similarities(model, number))
+        new = {"test": test, "val": selection.predictions}
         old = before.old
         result = RoundResult(
             target=round_.target,
@@ -151,7 +154,7 @@ class Run:
             selected=selection.selected,
             losses=developed.losses,
             constraints=_constraints(developed.violations, [c for c in self.stream.classes if c in round_.protected]),
-            scene_pairs=self._count_scenes(before.scenes, self._scene_similarities(developed.model, number)),
+            scene_pairs=self._count_scenes(before.scenes, scenes),
             seconds=round(developed.seconds + time.perf_counter() - start, 2),
         )
         tables = [self._table(number, split, getattr(data, split), old[split], new[split]) for split in new]
@@ -221,10 +224,11 @@ def execute(
         logs: folder for curves; None for none.
     """
     results: dict[Run, list[tuple[RoundResult, pd.DataFrame]]] = {run: [] for run in runs}
+    scores = Scores()
     for one in develop(runs, Run.before, on_step, checkpoints, results, logs):
         run, found = one.run, results[one.run]
         if not one.diverged:
-            found.append(run.result(one))
+            found.append(run.result(one, scores))
         if one.diverged or len(found) == len(run.stream.rounds):
             yield run, *run.outcome(found, one.diverged)
 

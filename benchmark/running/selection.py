@@ -13,6 +13,7 @@ from torch import nn
 from benchmark.metrics import preservation
 from benchmark.metrics.counts import Counts, count_pairs
 from benchmark.records.schema import Checkpoint
+from benchmark.running.scores import Scores
 from methods.clip import predict_logits
 from methods.objectives import all_finite
 from methods.strategy import RoundStrategy
@@ -56,6 +57,7 @@ class Selection(SupervisedPlugin):
         self.predictions = old  # of the selected model, (N,)
         self.diverged_at: int | None = None
         self._step = 0
+        self.scores: Scores | None = None  # shared with other selections on the same images
         self._best: tuple[float, float] | None = None
         self._weights: dict[str, torch.Tensor] = {}
 
@@ -81,11 +83,10 @@ class Selection(SupervisedPlugin):
 
     def _score(self, strategy: RoundStrategy, candidate: str = "") -> tuple[float, float]:
         """Score the model as it is now; its merit, the greater the better."""
-        logits = predict_logits(strategy.model, self.images.images)
+        new, finite = self._answers(strategy.model)
         safety = accuracy = math.nan
         counts: dict[str, Counts] = {}
-        new = logits.argmax(dim=1)
-        if finite := all_finite(logits, *strategy.losses[-1:]):
+        if finite := finite and all(map(all_finite, strategy.losses[-1:])):
             counts = count_pairs(self.images.labels.numpy(), self.old.numpy(), new.numpy(), self.classes)
             safety = preservation.devsafety(counts, self.round.protected)
             accuracy = counts[self.round.target].new_accuracy
@@ -98,3 +99,12 @@ class Selection(SupervisedPlugin):
         elif not finite and not candidate:
             self.diverged_at = self._step
         return point.merit
+
+    def _answers(self, model: nn.Module) -> tuple[torch.Tensor, bool]:
+        """Predictions (N,), and whether all logits behind them are finite."""
+
+        def answers(model: nn.Module) -> tuple[torch.Tensor, bool]:
+            logits = predict_logits(model, self.images.images)
+            return logits.argmax(dim=1), all_finite(logits)
+
+        return answers(model) if self.scores is None else self.scores.of(model, "validation", answers)

@@ -17,7 +17,12 @@ import methods
 from methods.objectives import hinge_penalty
 from tests.methods.developing import develop
 
-PENALTIES = {"mds": lambda h: h.clamp_min(0) ** 2 / 2, "mds-l1": lambda h: h.clamp_min(0)}
+MARGIN = 0.05
+PENALTIES = {
+    "mds": lambda h: h.clamp_min(0) ** 2 / 2,
+    "mds-l1": lambda h: h.clamp_min(0),
+    "mds-margin": lambda h: (h + MARGIN).clamp_min(0) ** 2 / 2,
+}
 
 
 @trials(max_examples=50, deadline=None)
@@ -71,7 +76,7 @@ def test_a_step_without_memory_follows_the_gradient_of_the_penalised_objective(n
     strategy_class = methods.load(name)
     settings = strategy_class.SETTINGS(
         steps=5, batch_size=40, lr=0.1, warmup=0.0, tau=1.0, t=1.0, beta=3.0, gamma_target=1.0, gamma_protected=1.0
-    )
+    ).model_copy(update={"margin": MARGIN} if name == "mds-margin" else {})
     strategy = strategy_class(model=model, settings=settings, plugins=[Compare()])
     strategy.protect(toy_stream.protected[0])
     strategy.train(toy_stream.train[0], eval_streams=[])
@@ -108,6 +113,23 @@ def test_mds_without_heads_is_mds_of_rank_zero(toy_stream, toy_base):
     assert any(not torch.equal(bare[key], full[key]) for key in bare)
     with pytest.raises(ValidationError):
         methods.load("mds-no-heads").SETTINGS(head_rank=8)
+
+
+def test_a_margin_weighs_classes_that_fell_by_less_than_it(toy_stream, toy_base):
+    strategy = develop("mds-margin", toy_base, toy_stream, steps=3, margin=0.2, beta=10.0, tau=0.1)
+    violations = torch.tensor([-0.3, -0.2, -0.1, 0.0, 0.1])
+    torch.testing.assert_close(strategy.multipliers(violations), (violations + 0.2).clamp_min(0))
+    plain = develop("mds", toy_base, toy_stream, steps=3, beta=10.0, tau=0.1)
+    torch.testing.assert_close(plain.multipliers(violations), violations.clamp_min(0))
+
+
+def test_without_a_margin_it_is_mds(toy_stream, toy_base):
+    one, same, other = (
+        develop(name, toy_base, toy_stream, steps=6, **more).model.state_dict()
+        for name, more in (("mds", {}), ("mds-margin", {"margin": 0.0}), ("mds-margin", {"margin": 0.3}))
+    )
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one)
 
 
 def test_grids_of_the_family_are_of_equal_size_and_hold_the_default():

@@ -16,7 +16,7 @@ from tests import ROOT
 
 def classes() -> list[type[Any]]:
     """The class of every method and weight-space plugin."""
-    names = [f"finetune+{name}" if name in methods.plugins() else name for name in methods.METHODS]
+    names = [methods.run_as(name) for name in methods.METHODS]
     loaded = [methods.load(name) for name in names]
     return [strategy.WEIGHT_SPACE or strategy for strategy in loaded]
 

@@ -32,6 +32,7 @@ from methods.batches import ImagePool, StepBatches
 from methods.checkpoints import checkpoint_bytes, load_checkpoint
 from methods.finetune import Finetune
 from methods.suspension import restore, suspend
+from methods.weight_space import held_out_share
 from tests import ROOT
 from tests.conftest import make_toy_stream
 from tests.methods.developing import TRAINING
@@ -77,7 +78,9 @@ class Killed(Exception):
 def world(name: str, base: nn.Module, augment: bool = False) -> dict[str, Any]:
     """What a process has before it trains, and no suspended training holds; equal each time, and never the same."""
     stream = dataclasses.replace(make_toy_stream(seed=0, per_class=PER_CLASS), augment=augment)
-    return {"method": methods.load(name), "stream": stream, "base": copy.deepcopy(base)}
+    method = methods.load(name)
+    given = stream.experiences(0, held_out_share(method, method.SETTINGS()))
+    return {"method": method, "stream": stream, "given": given, "base": copy.deepcopy(base)}
 
 
 def begun(things: dict[str, Any], plugins: Sequence[Any] = (), model: nn.Module | None = None, **options: Any):
@@ -90,14 +93,16 @@ def begun(things: dict[str, Any], plugins: Sequence[Any] = (), model: nn.Module 
         model=model or copy.deepcopy(base), settings=chosen, seed=3, plugins=[*plugins, selection], **options
     )
     strategy.pretrained = base
-    strategy.protect(stream.protected[0])
+    strategy.protect(things["given"].protected)
+    if things["given"].held_out is not None:
+        strategy.hold_out(*things["given"].held_out)
     scramble(9)
     return strategy
 
 
 def train(strategy, things: dict[str, Any]):
     """The strategy after the whole round."""
-    strategy.train(things["stream"].train[0], eval_streams=[])
+    strategy.train(things["given"].train, eval_streams=[])
     return strategy
 
 

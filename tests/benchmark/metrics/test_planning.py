@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from statsmodels.stats.proportion import proportion_confint
 from benchmark.metrics import planning
 from benchmark.metrics.luck import strict_probability
 from benchmark.metrics.significance import detection_power, normal_power
+from methods.certificate import loss_p_value
 from tests import ROOT
 
 DOCS = ROOT / "docs" / "metrics.md"
+CERTIFIED = ROOT / "docs" / "certified.md"
 
 
 def test_the_images_needed_are_the_first_that_reach_the_power() -> None:
@@ -186,3 +189,72 @@ def test_the_table_of_the_docs_is_what_plan_says() -> None:
         assert f"{at_one_point} at +1," in words[5]
         assert f"found with probability {power}." in words[1]
         assert words[2].endswith(f": {smallest}.")
+
+
+def certified(flips: float, gain: float, images: int, classes: int, margin: float, updates: int) -> float:
+    """The share of simulated updates that are certified at level 0.05."""
+    p_value = cache(partial(loss_p_value, margin=margin))
+    shares = [(flips - gain) / 2, (flips + gain) / 2, 1 - flips]
+    counts = np.random.default_rng(1).multinomial(images, shares, (updates, classes))[..., :2].tolist()
+    return float(np.mean([max(p_value(lost, won, images) for lost, won in update) <= 0.05 for update in counts]))
+
+
+@pytest.mark.parametrize(
+    ("flips", "gain", "classes", "power", "margin"),
+    [
+        (0.06, 0.02, 5, 0.8, 0.0),
+        (0.1, 0.03, 1, 0.9, 0.0),
+        (0.06, 0.02, 5, 0.8, 0.01),
+        (0.04, 0.01, 2, 0.8, 0.02),
+        pytest.param(0.06, 0.0, 5, 0.8, 0.01, marks=pytest.mark.slow),
+        pytest.param(0.2, -0.01, 3, 0.9, 0.03, marks=pytest.mark.slow),
+    ],
+)
+def test_updates_are_certified_with_the_images_planned(
+    flips: float, gain: float, classes: int, power: float, margin: float
+) -> None:
+    images = planning.certificate_images(flips, gain, classes, power=power, margin=margin)
+    found = certified(flips, gain, images, classes, margin, updates=2000)
+    noise = 4 * math.sqrt(power * (1 - power) / 2000)
+    assert power - noise < found < power + (0.08 if margin else noise)
+
+
+def test_certificates_take_more_images_for_less() -> None:
+    needed = partial(planning.certificate_images, 0.06)
+    assert needed(0.02, 1) == planning.images_needed(0.06, 0.02) < needed(0.02, 5) < needed(0.02, 365)
+    assert needed(0.02, 5) > needed(0.02, 5, margin=0.005) > needed(0.02, 5, margin=0.01)
+    assert needed(0.0, 5, margin=0.01) < needed(-0.005, 5, margin=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.06, 0.0), "-margin < gain"),
+        ((0.06, 0.07), "gain 0.07"),
+        ((0.06, -0.01, 1, 0.05, 0.8, 0.01), "gain -0.01"),
+        ((0.06, 0.02, 0), "got 0 classes"),
+        ((0.06, 0.02, 1, 0.05, 0.8, 1.0), "margin 1.0"),
+        ((0.06, 0.02, 1, 0.9, 0.8), "alpha 0.9"),
+        ((0.06, 1e-200), "more than 1,000,000,000,000 images per class"),
+        ((0.06, 1e-9, 1, 0.05, 0.8, 1e-9), "more than 1,000,000,000,000 images per class"),
+    ],
+)
+def test_certificates_of_nonsense(arguments: tuple[float, float, int, float, float, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        planning.certificate_images(*arguments)
+
+
+def test_the_table_of_certificates_is_what_plan_says() -> None:
+    rows = re.findall(r"^\| (\S+) \| (\d+) \| (\S+) \| ([\d,]+) \| ([\d,]+) \|$", CERTIFIED.read_text(), re.MULTILINE)
+    assert len(rows) >= 6
+    for flips, classes, gain, *shown in rows:
+        for margin, images in zip((0.0, 0.01), shown, strict=True):
+            needed = partial(planning.certificate_images, float(flips), float(gain) / 100, int(classes))
+            assert images == f"{needed(margin=margin):,}"
+
+
+def test_the_certificate_in_plain_words() -> None:
+    none = planning.certificate_line(0.06, 0.02, 5, 0.05, 0.8)
+    assert "every class gained takes 1740 held-out" in none
+    margin = planning.certificate_line(0.06, 0.02, 5, 0.05, 0.8, 0.01)
+    assert "no class lost 1 point or more takes about 814 held-out" in margin

@@ -1,0 +1,182 @@
+"""Balanced: a bias for each class, fitted on images that no step saw, so that all protected classes change alike.
+
+A training leaves some protected classes with a gain and others with a loss, and the worst of them decides whether a
+round was strict. A bias on the logits moves accuracy from one class to another at no cost at inference; one on the
+target's logit trades its gain for the safety of all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from methods.batches import ImagePool
+from methods.class_bias import BIAS
+from methods.clip import predict_logits
+from methods.state_arithmetic import interpolate
+from methods.strategy import Hyperparameters, RoundStrategy, Score
+from methods.weight_space import State, WeightSpace, snapshot
+
+ITERATIONS = 200  # of the search for biases
+REACH = 3.0  # of its first iteration, in typical gaps between two classes for all of a class's accuracy
+
+
+class BalancedSettings(Hyperparameters):
+    """Hyper-parameters of balancing."""
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {"average": (False, True), "coefficient": (0.7, 1.0)}
+
+    held_out: float = Field(
+        0.25, gt=0, lt=1, description="share of each class's images that is kept from training, to fit the biases on"
+    )
+    average: bool = Field(False, description="take the mean of the weights over the second half of the steps")
+    coefficient: float = Field(1.0, gt=0, le=1, description="how far to go from the old weights to the new ones")
+    shares: tuple[float, ...] = Field(
+        (0.8, 0.85, 0.9, 0.95, 1.0),
+        min_length=1,
+        description="of the target's images that the new model knows, the shares that candidates still are to know",
+    )
+
+
+class Answers(NamedTuple):
+    """What two models say of labelled images."""
+
+    logits: Tensor  # (N, C), the new model's
+    labels: Tensor  # (N,)
+    old: Tensor  # (N,) bool, whether the old model was right
+
+    def of(self, rows: Tensor) -> Answers:
+        """Those of some rows."""
+        return Answers(self.logits[rows], self.labels[rows], self.old[rows])
+
+    def right(self, bias: Tensor) -> Tensor:
+        """Whether the new model is right with a bias (C,) on its logits, (N,) bool."""
+        found: Tensor = (self.logits + bias).argmax(dim=1) == self.labels
+        return found
+
+
+class Balanced(WeightSpace):
+    """Biases on the classes' logits that make the smallest change of a protected class as great as can be.
+
+    They are fitted on held-out protected images, anew for each of several biases of the target: those models are
+    proposed, the one that gives up most of the target first. The biases are part of the classifier and stay for the
+    rounds to come.
+    """
+
+    SETTINGS = BalancedSettings
+    settings: BalancedSettings
+    uses_protected = True
+    holds_out = True
+
+    def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
+        """Keep the old weights; ask for held-out images before any step is taken."""
+        if strategy.held_out is None:
+            raise ValueError(f"{type(self).__name__} needs held-out images: call hold_out(target, protected)")
+        super().before_training_exp(strategy, **kwargs)
+        self.mean: State = {}
+        self.counted = 0
+
+    def after_training_iteration(self, strategy: RoundStrategy, **kwargs: Any) -> None:
+        """Average the weights of the second half."""
+        if self.settings.average and len(strategy.losses) > strategy.settings.steps // 2:
+            self.counted += 1
+            now = strategy.model.state_dict()
+            if not self.mean:
+                self.mean = snapshot(strategy.model)
+            for key, value in self.mean.items():
+                if value.is_floating_point():
+                    value.lerp_(now[key].detach(), 1 / self.counted)
+
+    def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
+        """Take the middle one of the candidates."""
+        candidates = list(self.candidates(strategy))
+        _, state = candidates[(len(candidates) - 1) // 2]
+        strategy.model.load_state_dict(state)
+
+    def propose(self, strategy: RoundStrategy, score: Score) -> None:
+        """Score every candidate."""
+        for name, state in self.candidates(strategy):
+            strategy.model.load_state_dict(state)
+            score(name)
+
+    def candidates(self, strategy: RoundStrategy) -> Iterator[tuple[str, State]]:
+        """Names and weights of models, the one that gives up most of the target first."""
+        weights = self.trained(strategy)
+        target, protected = self.answers(strategy, weights)
+        for share, bias in self.biases(target, protected):
+            yield f"target share {share:g}", weights | {BIAS: weights[BIAS] + bias.to(weights[BIAS].device)}
+
+    def trained(self, strategy: RoundStrategy) -> State:
+        """The weights that biases are added to."""
+        new = self.mean or snapshot(strategy.model)
+        return interpolate(self.old, new, self.settings.coefficient)
+
+    def answers(self, strategy: RoundStrategy, weights: State) -> tuple[Answers, Answers]:
+        """Old and new model on the held-out images of the target and of the protected classes."""
+        assert strategy.held_out is not None
+        pools = [ImagePool(part, strategy.device) for part in strategy.held_out]
+        found = []
+        for state in (self.old, weights):
+            strategy.model.load_state_dict(state)
+            found.append([predict_logits(strategy.model, pool.images) for pool in pools])
+        target, protected = (
+            Answers(new, pool.labels.cpu(), old.argmax(dim=1) == pool.labels.cpu())
+            for old, new, pool in zip(*found, pools, strict=True)
+        )
+        return target, protected
+
+    def biases(self, target: Answers, protected: Answers) -> Iterator[tuple[float, Tensor]]:
+        """For each of the settings' shares the biases (C,) of all classes."""
+        label = int(target.labels[0])
+        known = lead(target.logits, label)
+        known = known[known > 0].sort(descending=True).values
+        for share in self.settings.shares:
+            lowered = float(known[round(share * (len(known) - 1))]) if len(known) and share < 1 else 0.0
+            yield share, balanced(protected, label, -lowered)
+
+
+def balanced(answers: Answers, target: int, target_bias: float) -> Tensor:
+    """Biases (C,) with which the smallest change of accuracy over the protected classes is greatest, as far as found.
+
+    From no bias on, those of classes that changed more than the mean are lowered and the others raised, by less and
+    less; of all biases on the way the best are taken.
+
+    Args:
+        answers: on images of every protected class, K of them.
+        target: label of the target.
+        target_bias: its bias; those of the protected classes have mean 0.
+    """
+    labels, classes = answers.labels, answers.labels.unique()
+    counts = torch.bincount(labels, minlength=answers.logits.shape[1])[classes]
+    before = _per_class(answers.old, labels, classes, counts)
+    top = answers.logits.topk(2, dim=1).values
+    reach = REACH * float((top[:, 0] - top[:, 1]).median())
+    bias = torch.zeros(answers.logits.shape[1])
+    bias[target] = target_bias
+    best, chosen = -1.0, bias.clone()
+    for iteration in range(ITERATIONS):
+        changes = _per_class(answers.right(bias), labels, classes, counts) - before
+        if float(changes.min()) > best:
+            best, chosen = float(changes.min()), bias.clone()
+        bias[classes] += reach * (1 - iteration / ITERATIONS) * (changes.mean() - changes)
+        bias[classes] -= bias[classes].mean()
+    return chosen
+
+
+def _per_class(right: Tensor, labels: Tensor, classes: Tensor, counts: Tensor) -> Tensor:
+    """Accuracy of each of ``classes``, (K,)."""
+    return torch.bincount(labels[right], minlength=int(classes.max()) + 1)[classes] / counts
+
+
+def lead(logits: Tensor, label: int) -> Tensor:
+    """By how much the logit of ``label`` is above all others, (N,)."""
+    others = logits.clone()
+    others[:, label] = -torch.inf
+    return logits[:, label] - others.max(dim=1).values
+
+
+__all__ = ["Answers", "Balanced", "BalancedSettings", "balanced", "lead"]

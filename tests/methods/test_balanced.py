@@ -1,0 +1,150 @@
+"""Biases that make all protected classes change alike: what is found, held out and kept."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import settings as trials
+from hypothesis import strategies as st
+from torch import nn
+
+import methods
+from benchmark.running.rounds import Training
+from methods.balanced import Answers, balanced
+from methods.checkpoints import checkpoint_bytes, load_checkpoint
+from methods.class_bias import add_class_bias
+from methods.clip import predict_logits
+from tests.methods.developing import develop
+
+
+def answers(seed: int, classes: int, each: int, shift: float) -> Answers:
+    """Noisy logits of ``classes`` protected classes and a target, some classes favoured over others."""
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(classes).repeat_interleave(each)
+    logits = torch.randn(len(labels), classes + 1, generator=rng) + 2 * F.one_hot(labels, classes + 1)
+    logits += shift * torch.randn(classes + 1, generator=rng)
+    return Answers(logits, labels, torch.rand(len(labels), generator=rng) < 0.7)
+
+
+def smallest_change(found: Answers, bias: torch.Tensor) -> float:
+    right = found.right(bias)
+    changes = [
+        right[found.labels == k].double().mean() - found.old[found.labels == k].double().mean()
+        for k in found.labels.unique()
+    ]
+    return float(min(changes))
+
+
+@trials(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 5), st.floats(0, 3), st.floats(-2, 0))
+def test_balancing_never_harms_the_worst_class_of_the_images_it_is_fitted_on(seed, classes, shift, lowered):
+    found = answers(seed, classes, 60, shift)
+    bias = balanced(found, classes, lowered)
+    start = torch.zeros(classes + 1)
+    start[classes] = lowered
+    assert smallest_change(found, bias) >= smallest_change(found, start)
+    assert bias[classes] == pytest.approx(lowered)
+    assert float(bias[:classes].mean()) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_comes_close_to_the_best_of_a_fine_grid(seed):
+    found = answers(seed, 3, 400, 1.0)
+    grid = torch.arange(-3, 3.01, 0.1)
+    best = -1.0
+    for first, second in itertools.product(grid, grid):
+        bias = torch.stack([first, second, -first - second, torch.tensor(0.0)])
+        best = max(best, smallest_change(found, bias))
+    assert smallest_change(found, balanced(found, 3, 0.0)) >= best - 0.01
+
+
+class Plain(nn.Module):
+    """A classifier that is no CLIP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(48, 6)
+
+    def forward(self, images):
+        return self.linear(F.avg_pool2d(images, 16).flatten(1))
+
+
+@pytest.mark.parametrize("kind", ["clip", "plain"])
+def test_a_bias_is_added_to_the_logits_of_any_classifier_and_copied_with_it(kind, toy_base, toy_stream):
+    torch.manual_seed(0)
+    model = copy.deepcopy(toy_base) if kind == "clip" else Plain()
+    images = toy_stream.data[0].val.images
+    before = predict_logits(model, images)
+    add_class_bias(model, 6)
+    assert torch.equal(predict_logits(model, images), before)
+    bias = torch.arange(6.0)
+    model.load_state_dict(model.state_dict() | {"class_bias": bias})
+    add_class_bias(model, 6)
+    for one in (model, copy.deepcopy(model)):
+        torch.testing.assert_close(predict_logits(one, images), before + bias)
+        torch.testing.assert_close(one(images.float() / 255).detach(), before + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_a_bias_is_saved_with_a_checkpoint_and_dropped_for_other_prompts(toy_base, toy_stream, tmp_path):
+    model = copy.deepcopy(toy_base)
+    add_class_bias(model, 6)
+    model.class_bias += torch.arange(6.0)
+    path = tmp_path / "biased.safetensors"
+    path.write_bytes(checkpoint_bytes(model, model.architecture))
+    again = load_checkpoint(path, model.prompts)
+    images = toy_stream.data[0].val.images[:8]
+    assert torch.equal(predict_logits(again, images), predict_logits(model, images))
+    assert load_checkpoint(path, [f"other {k}" for k in range(6)]).class_bias is None
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_held_out_images_are_a_share_of_each_class_that_no_step_sees(toy_stream, share):
+    given, whole = toy_stream.experiences(0, share), toy_stream.experiences(0)
+    for rest, held, all_ in zip(given[:2], given.held_out, whole[:2], strict=True):
+        together = torch.cat([rest.images, held.images]).flatten(1)
+        assert sorted(map(bytes, together.numpy())) == sorted(map(bytes, all_.images.flatten(1).numpy()))
+        counts, of = held.labels.bincount(), all_.labels.bincount()
+        assert all(abs(n - share * m) <= 0.5 for n, m in zip(counts.tolist(), of.tolist(), strict=True))
+        assert rest.current_experience == all_.current_experience
+    assert toy_stream.experiences(0, share) is given
+
+
+def test_a_training_with_held_out_images_is_one_of_its_own():
+    plain, balanced_ = (methods.load(name) for name in ("replay", "replay+balanced"))
+    certified = methods.load("replay+certified")
+    assert methods.load("replay+wise-ft").SETTINGS.model_fields.keys().isdisjoint({"held_out"})
+    keys = {
+        Training.of(name, strategy, strategy.SETTINGS(**given)).key
+        for name, strategy, given in (
+            ("replay", plain, {}),
+            ("replay+balanced", balanced_, {"held_out": 0.25}),
+            ("replay+certified", certified, {"held_out": 0.25}),
+            ("replay+certified", certified, {"held_out": 0.5}),
+        )
+    }
+    assert len(keys) == 3, "two methods that hold out the same share train alike"
+
+
+def test_candidates_give_up_the_target_first_and_worst_classes_last(toy_base, toy_stream):
+    strategy = develop("replay+balanced", toy_base, toy_stream, steps=20)
+    plugin, seen = strategy.weight_space, []
+
+    def score(name: str) -> None:
+        logits = predict_logits(strategy.model, strategy.held_out.target.images)
+        seen.append((name, float((logits.argmax(1) == 5).float().mean())))
+
+    strategy.propose(score)
+    assert [name for name, _ in seen] == [f"target share {share:g}" for share in plugin.settings.shares]
+    assert seen[0][1] <= seen[-1][1]
+
+
+def test_it_asks_for_held_out_images(toy_base, toy_stream):
+    strategy = methods.load("replay+balanced")(model=copy.deepcopy(toy_base))
+    strategy.protect(toy_stream.protected[0])
+    with pytest.raises(ValueError, match="needs held-out images"):
+        strategy.train(toy_stream.train[0], eval_streams=[])
