@@ -85,6 +85,19 @@ def test_a_scenario_is_shown_with_all_its_options(command):
     )
 
 
+def test_both_budgets_of_a_stream_stand_in_one_line_and_each_tells_its_steps(command):
+    lines = command("list", "scenarios")[1].splitlines()
+    (line,) = (line for line in lines if "foggy" in line and line.startswith("driving-foggy"))
+    assert re.match(r"driving-foggy +quick, full +rendered road scenes", line)
+    assert not any(line.startswith("folder") and "quick" in line for line in lines) and "NAME-full" in lines[-1]
+    for name, told in {
+        "driving-foggy": "as many as a method has by default; in full budget, driving-foggy-full: 960",
+        "driving-foggy-full": "960",
+        "folder": "as many as a method has by default",
+    }.items():
+        assert f"\nsteps of a round: {told}\n" in command("list", "scenarios", name)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import methods
 from benchmark.records import files
 from benchmark.records.schema import Record
 from benchmark.running.tuning import read
@@ -116,6 +117,42 @@ def test_other_settings_are_another_training(toys, steps, monkeypatch):
     assert found["finetune"].rounds[0].losses != found["finetune+ties"].rounds[0].losses
 
 
+def test_methods_that_hold_out_the_same_images_share_a_training_and_keep_the_records_of_each_alone(toys, steps):
+    chosen = ("replay+balanced", "replay+certified")
+    held = ("--set", "held_out=0.4")
+    for method in ("replay", *chosen):
+        more = () if method == "replay" else held
+        code, _, err = toys("run", "-m", method, "-s", "toy-rounds", "--seed", "3", *QUICK, *more, "--results", "apart")
+        assert code == 0, err
+    steps()
+    assert toys("run", "-m", "replay", "-s", "toy-rounds", "--seed", "3", *QUICK)[0] == 0
+    assert toys("run", "-m", ",".join(chosen), "-s", "toy-rounds", "--seed", "3", *QUICK, *held)[0] == 0
+    assert steps() == 2 * STEPS + STEPS + 2 * STEPS
+    assert outcomes("runs") == outcomes("apart")
+    assert kept()["replay"].rounds[0].losses != kept()["replay+balanced"].rounds[0].losses
+
+
+def test_equal_models_that_several_methods_propose_are_scored_once(toys, monkeypatch):
+    from benchmark.running import selection
+
+    scored, predict_logits = [], selection.predict_logits
+
+    def counted(model, images, *args):
+        scored.append(len(images))
+        return predict_logits(model, images, *args)
+
+    monkeypatch.setattr(selection, "predict_logits", counted)
+    both = ("finetune+wise-ft", "finetune+task-arithmetic")
+    for method in both:
+        assert toys("run", "-m", method, "-s", "toy", "--seeds", "1", *QUICK, "--results", "apart")[0] == 0
+    alone = len(scored)
+    scored.clear()
+    assert toys("run", "-m", ",".join(both), "-s", "toy", "--seeds", "1", *QUICK)[0] == 0
+    tried = [methods.load(method).SETTINGS().coefficients for method in both]
+    assert alone == sum(map(len, tried)) and len(scored) == len({*tried[0], *tried[1]})
+    assert outcomes("runs") == outcomes("apart")
+
+
 def test_seeds_and_scenarios_do_not_share(toys, steps):
     assert toys("run", "-m", "finetune", "-s", "toy,toy-rounds", "--seeds", "2", *QUICK)[0] == 0
     assert steps() == 2 * STEPS + 2 * 2 * STEPS
@@ -161,7 +198,7 @@ def test_those_finished_before_another_one_fails_are_kept(toys, monkeypatch):
 def test_trials_that_differ_after_their_training_alone_share_it(toys, steps, workers):
     Path("quick.py").write_text(QUICKLY)
     family = ("quick.py:Quickly", "quick.py:Quickly+wise-ft", "quick.py:Quickly+ties")
-    given = ("-s", "toy", "--base", "toy.safetensors", "--option", "per_class=8", "--budget", "3", "--quiet")
+    given = ("-s", "toy", "--base", "toy.safetensors", "--option", "per_class=8", "--trials", "3", "--quiet")
     for method in family:
         code, _, err = toys("tune", "-m", method, *given, "--workers", "1", "--results", "apart")
         assert code == 0, err
