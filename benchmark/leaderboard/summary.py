@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import mul
 from pathlib import Path
 from typing import Any
 
 from benchmark.leaderboard.aggregation import table
 from benchmark.leaderboard.text import print_table
+from benchmark.leaderboard.verdicts import earned
 from benchmark.metrics.preservation import preserved_gain
 from benchmark.output.tables import console, duration
-from benchmark.records.schema import Record
+from benchmark.records.schema import Record, RoundResult
 from scenarios import builder, full_name, rendered, steps_of
 from scenarios.cores import available
 from scenarios.options import options_of
 
+FEW = 4  # methods and scenarios of which each has a line of its own
 PASSES = 3  # a training image costs as much as so many that are scored: there and back, twice as long
 
 
@@ -36,6 +38,7 @@ def print_runs(found: Sequence[Record], results: Path, as_json: bool, quiet: boo
         print_table(table([record for record in found if record.scenario.name == scenario]), out)
     place = results / "records"
     lines = [
+        *_told_from_luck(found),
         f"records: {place / scenarios[0] if len(scenarios) == 1 else place}",
         f"next: python -m benchmark leaderboard --results {results}",
     ]
@@ -43,6 +46,15 @@ def print_runs(found: Sequence[Record], results: Path, as_json: bool, quiet: boo
         lines.append(f"with --budget full: about {duration(seconds)} here, once the pictures are drawn")
     for line in lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _told_from_luck(found: Sequence[Record]) -> Iterator[str]:
+    """A line for each method of a few; of many the table says it all."""
+    rounds: dict[str, list[RoundResult]] = {}
+    for record in found:
+        rounds.setdefault(f"{record.method.name} on {record.scenario.name}", []).extend(record.rounds)
+    if len(rounds) <= FEW:
+        yield from (f"{name}: {earned(measured)}" for name, measured in rounds.items() if measured)
 
 
 def seconds_in_full(found: Sequence[Record]) -> float:

@@ -89,6 +89,20 @@ def test_several_rounds_are_summed_up() -> None:
     assert "rounds, " not in shown(one_run.print_record, diverged("mds", 0, (9, 0, 0), (9, 0, 0)))
 
 
+def test_what_is_earned_is_told_from_luck() -> None:
+    """Ten flips of a class that truly changed nothing leave it as good with probability ½ (1 + 252 / 1024) = 0.623."""
+    kept, lost = ({"clear": (100, 50, *flips), "foggy": (100, 50, 0, 5)} for flips in ((5, 5), (6, 4)))
+
+    def of(*rounds):
+        return [record("mds", 0, rounds=[round_of(one)]).rounds[0] for one in rounds]
+
+    assert verdicts.earned(of(kept, lost)) == (
+        "strictly preserved in 1 of 2 rounds, where luck would give 62.3 %: cannot be told from luck"
+    )
+    assert verdicts.earned(of(*[kept] * 6)).endswith("cannot be told from luck"), "0.623 ** 6 = 0.058"
+    assert verdicts.earned(of(*[kept] * 7)).endswith(": more than luck"), "0.623 ** 7 = 0.036"
+
+
 def test_many_classes_stay_on_one_line() -> None:
     """Of hundreds of classes the most sensitive are named, the rest counted."""
     names = [f"class {number}" for number in range(12)]
