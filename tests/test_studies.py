@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.records.files import read_all
-from results.studies.budget import report as budget
 from results.studies.mds import report
 from results.studies.strictness import figure
 
@@ -28,25 +26,6 @@ def test_the_tables_follow_from_the_records():
 
 def test_every_run_is_of_a_seed_that_was_not_looked_at_before():
     assert set(report.read_path()["seed"]) == set(report.SEEDS)
-
-
-def test_the_table_of_budgets_follows_from_its_records_and_is_on_the_page():
-    text = budget.to_markdown(budget.cells(budget.read_runs()))
-    assert (budget.HERE / "budget.md").read_text(encoding="utf-8") == text, (
-        "run: python -m results.studies.budget.report"
-    )
-    assert text in budget.PAGE.read_text(encoding="utf-8")
-
-
-def test_every_cell_of_the_budgets_has_the_same_seeds_and_settings():
-    runs = budget.read_runs()
-    assert set(runs["method"]) == set(budget.METHODS)
-    for _, cell in runs.groupby(["method", "images"]):
-        assert sorted(cell["seed"]) == sorted(set(runs["seed"]))
-    for record in read_all(budget.HERE):
-        images = record.scenario.options["protected_per_class"]
-        asked = budget.SETTINGS | budget.METHODS[record.method.name] | {"steps": budget.steps(images)}
-        assert asked.items() <= record.method.settings.items()
 
 
 def test_stepping_back_is_read_off_the_line():
