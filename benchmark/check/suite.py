@@ -125,7 +125,7 @@ def _measure_all(suite: Suite, quiet: bool) -> tuple[list[Measured], Platform]:
     with tempfile.TemporaryDirectory() as scratch, Reporter(quiet) as reporter:
         jobs: list[Jobs] = []
         for cell in suite.cells:  # a bad name is refused at once; bases are shared
-            jobs.append(Jobs(_request(cell, Path(scratch)), reporter, jobs[0].bases if jobs else None))
+            jobs.append(Jobs(_request(cell, Path(scratch)), reporter, jobs[0].loaded if jobs else None))
 
         # only now, as these take seconds to import
         from benchmark.check.yardstick import Yardstick

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import methods
@@ -24,20 +25,40 @@ if TYPE_CHECKING:
     from scenarios.stream import DevelopmentStream
 
 
+KEPT = 2  # streams in memory
+
+
+@dataclass
+class Loaded:
+    """What the requests of a command share: each base, the last streams, and what bases answer on their images."""
+
+    bases: Bases
+    streams: dict[str, DevelopmentStream] = field(default_factory=dict)
+    old_predictions: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+
+    def stream(self, scenario: str, seed: int, options: dict[str, Any], reporter: Reporter) -> DevelopmentStream:
+        """The stream of a seed; a few are kept at hand, as one may be gigabytes."""
+        key = repr((scenario, seed, sorted(options.items())))
+        if key not in self.streams:
+            self.streams = dict(list(self.streams.items())[1 - KEPT :])
+            self.streams[key] = build(scenario, seed, options, reporter)
+        return self.streams[key]
+
+
 class Jobs:
     """The runs of a request: names, folder, settings and device are checked before anything slow is done.
 
     Args:
         request: the runs that are asked for.
         reporter: told how far pictures and bases are.
-        bases: those loaded before, by other jobs of the same command.
+        loaded: by other jobs of the same command.
         dry: nothing is to be written, so the folder may be missing.
 
     Raises:
         ValueError: a name, setting, option, folder or checkpoint is not usable.
     """
 
-    def __init__(self, request: Request, reporter: Reporter, bases: Bases | None = None, dry: bool = False) -> None:
+    def __init__(self, request: Request, reporter: Reporter, loaded: Loaded | None = None, dry: bool = False) -> None:
         for name in request.methods:
             known_method(name)
         known_scenario(request.scenario)
@@ -58,9 +79,7 @@ class Jobs:
         self.options = {"image_size": image_size(self.base.model, self.base.file)} | self.options
         self.strategies = {name: methods.load(name) for name in request.methods}
         self.settings = {name: self._settings(name, chosen) for name in request.methods}
-        self.bases = Bases() if bases is None else bases
-        self._old_predictions: dict[tuple[str, int], Tensor] = {}
-        self._streams: dict[int, DevelopmentStream] = {}
+        self.loaded = Loaded(Bases()) if loaded is None else loaded
 
     def __reduce__(self) -> Any:
         """In another process they are made again, once; there, other settings may be tuned."""
@@ -75,10 +94,10 @@ class Jobs:
         """The run of a method; of the request's settings, unless others are given."""
         from benchmark.running.runner import Run
 
-        stream = self._stream(seed)
-        base, info = self.bases.load(stream, self.base, self.device, self.reporter.report)
+        stream = self.loaded.stream(self.request.scenario, seed, self.options, self.reporter)
+        base, info = self.loaded.bases.load(stream, self.base, self.device, self.reporter.report)
         chosen = self.settings[name] if settings is None else settings
-        return Run(stream, base, info, name, self.strategies[name], chosen, self.device, self._old_predictions)
+        return Run(stream, base, info, name, self.strategies[name], chosen, self.device, self.loaded.old_predictions)
 
     def groups(self) -> list[list[str]]:
         """The methods, those together that can share a training."""
@@ -88,13 +107,6 @@ class Jobs:
         for name, strategy in self.strategies.items():
             groups.setdefault(Training.of(name, strategy, self.settings[name]).key, []).append(name)
         return list(groups.values())
-
-    def _stream(self, seed: int) -> DevelopmentStream:
-        """The stream of a seed; the last two are kept at hand."""
-        if seed not in self._streams:
-            self._streams = dict(list(self._streams.items())[-1:])
-            self._streams[seed] = build(self.request.scenario, seed, self.options, self.reporter)
-        return self._streams[seed]
 
     def _settings(self, name: str, chosen: Preset | None) -> Settings:
         """Defaults, then the settings tuned for the scenario or those of the preset, then those asked for."""

@@ -66,7 +66,7 @@ class Sweep:
         self, requests: Sequence[Request], reporter: Reporter, execution: Execution, dry: bool = False
     ) -> None:
         first = Jobs(requests[0], reporter, dry=dry)
-        self.jobs = [first, *(Jobs(request, reporter, first.bases, dry) for request in requests[1:])]
+        self.jobs = [first, *(Jobs(request, reporter, first.loaded, dry) for request in requests[1:])]
         self.reporter, self.execution = reporter, execution
         for folder in () if dry else (CHECKPOINTS, *([LOGS] if execution.log is not None else [])):
             check_writable(requests[0].results / folder)

@@ -48,7 +48,7 @@ def test_a_command_loads_a_base_once_for_all_seeds_and_methods(file, loaded, tmp
     jobs = Jobs(Request(**vars(request) | {"options": small}), Reporter(quiet=True))
     runs = [run for seed in request.seeds for run in jobs.of_seed(seed)]
     assert len(runs) == 6 and len({id(run.base) for run in runs}) == 1 and loaded == [file]
-    more = Jobs(Request(**vars(request) | {"options": small, "method": "rm"}), Reporter(quiet=True), jobs.bases)
+    more = Jobs(Request(**vars(request) | {"options": small, "method": "rm"}), Reporter(quiet=True), jobs.loaded)
     assert [run.base for run in more.of_seed(7)] == [runs[0].base] and loaded == [file]
 
 

@@ -6,7 +6,8 @@ import errno
 import os
 
 from benchmark.records import files
-from benchmark.running import runner
+from benchmark.running import jobs, runner
+from benchmark.running.bases import Bases
 
 RUN = ("run", "--method", "finetune", "--scenario", "toy", "--base", "toy.safetensors", "--set", "steps=2", "--quiet")
 
@@ -54,3 +55,19 @@ def test_a_full_disk_is_told_and_keeps_what_was_finished(command, monkeypatch, t
     assert code == 2 and "seed1" in err and "--results" in err and len(err.splitlines()) == 1, err
     kept = [file.name for file in (tmp_path / "runs").rglob("*") if file.is_file()]
     assert len(kept) == 2 and all("seed0" in name for name in kept)
+
+
+def test_the_requests_of_a_command_share_the_last_streams_and_let_go_of_others(monkeypatch):
+    built = []
+    monkeypatch.setattr(jobs, "build", lambda name, seed, *_: built.append((name, seed)) or object())
+    loaded = jobs.Loaded(Bases())
+
+    def stream(name, seed, **options):
+        return loaded.stream(name, seed, options, None)
+
+    assert stream("a", 0) is stream("a", 0) and stream("a", 1) is not stream("a", 0)
+    assert built == [("a", 0), ("a", 1)]
+    assert stream("a", 1, size=2) is not stream("a", 1) and stream("b", 1) is not stream("a", 1)
+    assert len(loaded.streams) == jobs.KEPT
+    stream("a", 0)
+    assert built.count(("a", 0)) == 2
