@@ -76,7 +76,7 @@ SCENARIOS: dict[str, Scenario] = {
     **_both(
         "driving-settled",
         "driving:SETTLED",
-        "driving-foggy from a base with nothing left to gain on what it knows",
+        "driving-foggy from a base that was trained four times as long, with less left to gain",
     ),
     **_both(
         "places-mini",
