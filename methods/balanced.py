@@ -77,6 +77,7 @@ class Balanced(WeightSpace):
         if strategy.held_out is None:
             raise ValueError(f"{type(self).__name__} needs held-out images: call hold_out(target, protected)")
         super().before_training_exp(strategy, **kwargs)
+        self.target = int(strategy.batches.target.labels[0])
         self.mean: State = {}
         self.counted = 0
 
@@ -131,7 +132,7 @@ class Balanced(WeightSpace):
 
     def biases(self, target: Answers, protected: Answers) -> Iterator[tuple[float, Tensor]]:
         """For each of the settings' shares the biases (C,) of all classes."""
-        label = int(target.labels[0])
+        label = self.target
         known = lead(target.logits, label)
         known = known[known > 0].sort(descending=True).values
         for share in self.settings.shares:
@@ -151,12 +152,14 @@ def balanced(answers: Answers, target: int, target_bias: float) -> Tensor:
         target_bias: its bias; those of the protected classes have mean 0.
     """
     labels, classes = answers.labels, answers.labels.unique()
+    bias = torch.zeros(answers.logits.shape[1])
+    bias[target] = target_bias
+    if not len(classes):
+        return bias
     counts = torch.bincount(labels, minlength=answers.logits.shape[1])[classes]
     before = _per_class(answers.old, labels, classes, counts)
     top = answers.logits.topk(2, dim=1).values
     reach = REACH * float((top[:, 0] - top[:, 1]).median())
-    bias = torch.zeros(answers.logits.shape[1])
-    bias[target] = target_bias
     best, chosen = -1.0, bias.clone()
     for iteration in range(ITERATIONS):
         changes = _per_class(answers.right(bias), labels, classes, counts) - before

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from methods.balanced import Answers, Balanced, BalancedSettings
-from methods.batches import generator
+from methods.batches import ImagePool, generator
 from methods.certificate import certified_p_value, fixed_sequence, predicted_p_value
 from methods.class_bias import BIAS
 from methods.strategy import RoundStrategy, Score
@@ -43,7 +43,8 @@ class Certified(Balanced):
 
     Part of the held-out images fits the biases, the rest tests what they make: class by class, whether more was lost
     than the margin; candidates in turn, those first that give up most of the target, until one fails (Learn then Test,
-    arXiv 2110.01052). Of those that passed, validation chooses; where none did, the old model stays.
+    arXiv 2110.01052). Of those that passed, validation chooses; where none did, or a class has no image left to test,
+    the old model stays.
 
     The level is that of a stream's first round. In later ones the same held-out images have helped to choose the old
     model, and a class that an earlier round taught may have been trained on images that are held out now.
@@ -69,7 +70,9 @@ class Certified(Balanced):
         target, protected = self.answers(strategy, weights)
         fitting = _drawn(protected.labels, self.settings.fitted, strategy.seed)
         candidates = list(self.biases(target, protected.of(fitting)))
-        passed = fixed_sequence(self._p_values(protected.of(~fitting), [bias for _, bias in candidates]), self._level)
+        tested, kept = protected.of(~fitting), ImagePool(strategy.protected, strategy.device).classes
+        p_values = self._p_values(tested, [bias for _, bias in candidates])
+        passed = fixed_sequence(p_values, self._level) if tested.labels.unique().tolist() == kept else 0
         return [
             (f"target share {share:g}", weights | {BIAS: weights[BIAS] + bias.to(weights[BIAS].device)})
             for share, bias in candidates[:passed]
@@ -98,11 +101,12 @@ def flips(labels: Tensor, before: Tensor, after: Tensor) -> list[tuple[int, int,
 
 
 def _drawn(labels: Tensor, share: float, seed: int) -> Tensor:
-    """A share of the images of each class, one or more, (N,) bool."""
+    """A share of the images of each class, neither none nor all where there are two or more, (N,) bool."""
     rng, drawn = generator(seed, "fitted images"), torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
         rows = (labels == label).nonzero()[:, 0]
-        drawn[rows[torch.randperm(len(rows), generator=rng)[: max(1, round(share * len(rows)))]]] = True
+        count = min(max(1, round(share * len(rows))), len(rows) - 1)
+        drawn[rows[torch.randperm(len(rows), generator=rng)[:count]]] = True
     return drawn
 
 

@@ -214,6 +214,8 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 64) -> Te
         images: (N, 3, S, S) uint8.
         batch_size: images per forward pass; more at once only leave the processor's caches.
     """
+    if not len(images):
+        return predict_logits(model, images.new_zeros(1, *images.shape[1:]))[:0]
     was_training = model.training
     model.eval()
     device, encoded = next(model.parameters()).device, Encoded(model)

@@ -106,7 +106,7 @@ class Selective(Replay):
         target, protected = (ImagePool(part, self.device) for part in self.held_out)
         known = lead(predict_logits(self.model.new, target.images), self.model.target)
         known = known[known > 0].sort(descending=True).values
-        if not len(known):
+        if not len(known) or protected.classes != ImagePool(self.protected, self.device).classes:
             return []
         shares = self.settings.shares
         candidates = [(f"target share {s:g}", float(known[round(s * (len(known) - 1))])) for s in shares]

@@ -84,7 +84,7 @@ class ImageExperience(DatasetExperience):
     def divided(self, share: float, seed: int) -> tuple[ImageExperience, ImageExperience]:
         """Two experiences: without a share of each class's images, and with these alone; ``seed`` draws them.
 
-        Each has one image of a class or more, so a class of one image cannot be divided.
+        The first has one image of a class or more, so of a class of one image the second has none.
         """
         held = torch.zeros(len(self.data), dtype=torch.bool)
         for label in self.labels.unique().tolist():

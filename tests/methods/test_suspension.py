@@ -450,7 +450,7 @@ def test_a_file_that_is_no_suspended_training_is_refused(spoil, why, kept):
 
 def test_a_training_needs_what_was_outside_it(kept):
     content, here = kept
-    with pytest.raises(ValueError, match=r"no suspended training of this run .*KeyError: 'stream'"):
+    with pytest.raises(ValueError, match=r"no suspended training of this run .*KeyError: 'given'"):
         restore(io.BytesIO(content), {"world": {"method": here["method"], "base": here["base"]}})
 
 

@@ -1,0 +1,151 @@
+"""What the records of the study say: the table and the figure of docs/mds.md.
+
+python -m results.studies.budget.report
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark.leaderboard.plots.drawing import Picture, style
+from benchmark.metrics.preservation import preserved_gain
+from benchmark.output.files import replace_file
+from benchmark.output.tables import markdown_table, points
+from benchmark.records.files import read_all
+from scenarios import steps_of
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[2] / "docs" / "mds.md"
+SCENARIO = "driving-foggy-full"
+BUDGETS = (100, 400, 1_000, 2_000, 4_000)  # protected images of each class
+SETTINGS = {"lr": 3e-4}  # of all methods
+METHODS: dict[str, dict[str, Any]] = {  # in which they differ from their defaults; all show the target alike
+    "finetune": {},
+    "replay": {"target_share": 0.25},
+    "replay+balanced": {"target_share": 0.25},
+    "rm": {},
+    "pct": {},
+    "mds": {},
+    "mds-margin": {},
+}
+HEADINGS = (
+    "Method",
+    "Protected images",
+    "Steps",
+    "Strict",
+    "Preserved gain",
+    "Target gain",
+    "DevSafety",
+    "Mean change",
+)
+
+
+def steps(images: int) -> int:
+    """Steps with so many protected images: in proportion to the full budget."""
+    full = steps_of(SCENARIO)
+    assert full is not None
+    return full * images // BUDGETS[-1]
+
+
+def read_runs() -> pd.DataFrame:
+    """A row for every record: method, images, seed, strict, gain, devsafety, mean; fractions."""
+    rows = []
+    for record in read_all(HERE):
+        (result,) = record.rounds
+        changes = [result.test[name].counts.change for name in result.protected]
+        rows.append(
+            {
+                "method": record.method.name,
+                "images": record.scenario.options["protected_per_class"],
+                "seed": record.seed,
+                "strict": result.strictly_preserved,
+                "gain": result.target_gain,
+                "devsafety": result.devsafety,
+                "mean": sum(changes) / len(changes),
+            }
+        )
+    return pd.DataFrame(rows).sort_values(["method", "images", "seed"], ignore_index=True)
+
+
+def cells(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for every method and number of images, over the seeds; in the order of ``METHODS``."""
+    rows = []
+    for method in METHODS:
+        for images in BUDGETS:
+            own = runs[(runs["method"] == method) & (runs["images"] == images)]
+            if len(own):
+                rows.append(
+                    {
+                        "method": method,
+                        "images": images,
+                        "runs": len(own),
+                        "strict": own["strict"].mean(),
+                        "preserved": preserved_gain(list(zip(own["gain"], own["strict"], strict=True))),
+                        **own[["gain", "devsafety", "mean"]].mean(),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """The table in points."""
+    rows = [
+        [
+            row.method,
+            f"{row.images:,}",
+            str(steps(row.images)),
+            f"{round(row.strict * row.runs)}/{row.runs}",
+            *map(points, (row.preserved, row.gain, row.devsafety, row.mean)),
+        ]
+        for row in table.itertuples()
+    ]
+    return markdown_table(HEADINGS, rows, left=1) + "\n"
+
+
+def picture(table: pd.DataFrame) -> Picture:
+    """Preserved gain, and the worst class's change, against the protected images."""
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    figure, (gains, safety) = plt.subplots(1, 2, figsize=(10, 3.8))
+    shown = table.assign(preserved=100 * table["preserved"], devsafety=100 * table["devsafety"])
+    look = {"x": "images", "hue": "method", "style": "method", "palette": "colorblind", "markers": True}
+    sns.lineplot(shown, y="preserved", ax=gains, legend=False, dashes=False, **look)
+    sns.lineplot(shown, y="devsafety", ax=safety, dashes=False, **look)
+    for axes in (gains, safety):
+        axes.set_xscale("log")
+        axes.set_xticks(BUDGETS, labels=[f"{images:,}" for images in BUDGETS])
+        axes.minorticks_off()
+        axes.set_xlabel("protected images per class; steps in proportion")
+    safety.set_yscale("symlog", linthresh=1)
+    safety.set_yticks([-64, -16, -4, -1, 0, 1], labels=["−64", "−16", "−4", "−1", "0", "+1"])
+    safety.axhline(0, color="0.5", linewidth=1)
+    gains.set_ylabel("preserved gain (points)")
+    safety.set_ylabel("DevSafety, mean (points)")
+    sns.move_legend(safety, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
+    return Picture(
+        figure,
+        "Preserved gain and DevSafety against the number of protected images",
+        "Left: preserved gain of each method with 100 to 4,000 protected images per class; right: the mean change of "
+        "the worst protected class.",
+    )
+
+
+def main() -> None:
+    """Write both, and the table into the page."""
+    table = cells(read_runs())
+    text = to_markdown(table)
+    replace_file(HERE / "budget.md", text.encode())
+    with style():
+        replace_file(HERE / "budget.svg", picture(table).svg())
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition("<!-- budget.md -->\n")
+    _, _, after = rest.partition("<!-- end of budget.md -->")
+    replace_file(PAGE, f"{before}<!-- budget.md -->\n{text}<!-- end of budget.md -->{after}".encode())
+
+
+if __name__ == "__main__":
+    main()
