@@ -93,35 +93,35 @@ class Balanced(WeightSpace):
                     value.lerp_(now[key].detach(), 1 / self.counted)
 
     def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
-        """Take the middle one of the candidates."""
-        candidates = list(self.candidates(strategy))
-        _, state = candidates[(len(candidates) - 1) // 2]
-        strategy.model.load_state_dict(state)
+        """Make the candidates, once, and take the usual one."""
+        self.new = interpolate(self.old, self.mean or snapshot(strategy.model), self.settings.coefficient)
+        self.candidates = self.chosen(*self.answers(strategy), strategy)
+        strategy.model.load_state_dict(self.usual()[1])
 
     def propose(self, strategy: RoundStrategy, score: Score) -> None:
         """Score every candidate."""
-        for name, state in self.candidates(strategy):
+        for name, state in self.candidates:
             strategy.model.load_state_dict(state)
             score(name)
 
-    def candidates(self, strategy: RoundStrategy) -> Iterator[tuple[str, State]]:
-        """Names and weights of models, the one that gives up most of the target first."""
-        weights = self.trained(strategy)
-        target, protected = self.answers(strategy, weights)
-        for share, bias in self.biases(target, protected):
-            yield f"target share {share:g}", weights | {BIAS: weights[BIAS] + bias.to(weights[BIAS].device)}
+    def chosen(self, target: Answers, protected: Answers, strategy: RoundStrategy) -> list[tuple[str, State]]:
+        """Names and weights of the candidates, the one that gives up most of the target first."""
+        return [self.candidate(share, bias) for share, bias in self.biases(target, protected)]
 
-    def trained(self, strategy: RoundStrategy) -> State:
-        """The weights that biases are added to."""
-        new = self.mean or snapshot(strategy.model)
-        return interpolate(self.old, new, self.settings.coefficient)
+    def usual(self) -> tuple[str, State]:
+        """The candidate to take where nobody scores them: the middle one."""
+        return self.candidates[(len(self.candidates) - 1) // 2]
 
-    def answers(self, strategy: RoundStrategy, weights: State) -> tuple[Answers, Answers]:
+    def candidate(self, share: float, bias: Tensor) -> tuple[str, State]:
+        """Name and weights of the model with a bias (C,) that leaves it a share of the target."""
+        return f"target share {share:g}", self.new | {BIAS: self.new[BIAS] + bias.to(self.new[BIAS].device)}
+
+    def answers(self, strategy: RoundStrategy) -> tuple[Answers, Answers]:
         """Old and new model on the held-out images of the target and of the protected classes."""
         assert strategy.held_out is not None
         pools = [ImagePool(part, strategy.device) for part in strategy.held_out]
         found = []
-        for state in (self.old, weights):
+        for state in (self.old, self.new):
             strategy.model.load_state_dict(state)
             found.append([predict_logits(strategy.model, pool.images) for pool in pools])
         target, protected = (

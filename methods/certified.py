@@ -15,8 +15,7 @@ from torch import Tensor
 from methods.balanced import Answers, Balanced, BalancedSettings
 from methods.batches import ImagePool, generator
 from methods.certificate import certified_p_value, fixed_sequence, predicted_p_value
-from methods.class_bias import BIAS
-from methods.strategy import RoundStrategy, Score
+from methods.strategy import RoundStrategy
 from methods.weight_space import State
 
 NONE = "no update certified"
@@ -53,30 +52,18 @@ class Certified(Balanced):
     SETTINGS = CertifiedSettings
     settings: CertifiedSettings
 
-    def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
-        """Take the last one that is certified, or go back."""
-        _, state = [(NONE, self.old), *self.certified(strategy)][-1]
-        strategy.model.load_state_dict(state)
-
-    def propose(self, strategy: RoundStrategy, score: Score) -> None:
-        """Score every candidate that is certified, or the old model."""
-        for name, state in self.certified(strategy) or [(NONE, self.old)]:
-            strategy.model.load_state_dict(state)
-            score(name)
-
-    def certified(self, strategy: RoundStrategy) -> list[tuple[str, State]]:
-        """The candidates that pass."""
-        weights = self.trained(strategy)
-        target, protected = self.answers(strategy, weights)
+    def chosen(self, target: Answers, protected: Answers, strategy: RoundStrategy) -> list[tuple[str, State]]:
+        """Those that pass, or the old model."""
         fitting = _drawn(protected.labels, self.settings.fitted, strategy.seed)
         candidates = list(self.biases(target, protected.of(fitting)))
         tested, kept = protected.of(~fitting), ImagePool(strategy.protected, strategy.device).classes
         p_values = self._p_values(tested, [bias for _, bias in candidates])
         passed = fixed_sequence(p_values, self._level) if tested.labels.unique().tolist() == kept else 0
-        return [
-            (f"target share {share:g}", weights | {BIAS: weights[BIAS] + bias.to(weights[BIAS].device)})
-            for share, bias in candidates[:passed]
-        ]
+        return [self.candidate(*one) for one in candidates[:passed]] or [(NONE, self.old)]
+
+    def usual(self) -> tuple[str, State]:
+        """The last one that passed, which gives up least of the target."""
+        return self.candidates[-1]
 
     @property
     def _level(self) -> float:
@@ -110,4 +97,4 @@ def _drawn(labels: Tensor, share: float, seed: int) -> Tensor:
     return drawn
 
 
-__all__ = ["Certified", "CertifiedSettings", "flips"]
+__all__ = ["NONE", "Certified", "CertifiedSettings", "flips"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from methods.balanced import lead
 from methods.batches import ImagePool
 from methods.certificate import certified_p_value, fixed_sequence
-from methods.certified import flips
+from methods.certified import NONE, flips
 from methods.clip import predict_logits
 from methods.replay import Replay, ReplaySettings
 from methods.strategy import Score
@@ -94,9 +94,14 @@ class Selective(Replay):
         """Always."""
         return True
 
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        self.candidates = self.certified() or [(NONE, NEVER)]
+        self.model.threshold.fill_(self.candidates[-1][1])  # unless somebody scores them
+        super()._after_training_exp(**kwargs)
+
     def propose(self, score: Score) -> None:
         """Score every threshold that is certified, or none."""
-        for name, threshold in self.certified() or [("no update certified", NEVER)]:
+        for name, threshold in self.candidates:
             self.model.threshold.fill_(threshold)
             score(name)
 

@@ -168,11 +168,6 @@ class RoundStrategy(SupervisedTemplate):
         return float(getattr(self.settings, "target_share", 0.5))
 
     @property
-    def classes(self) -> int:
-        """How many classes the model tells apart."""
-        return predict_logits(self.model, ImagePool(self.experience, self.device).images[:1]).shape[1]
-
-    @property
     def temperature(self) -> float:
         """The number that the model divides its similarities by; 1 for a plain classifier."""
         return temperature_of(self.model)
@@ -205,7 +200,8 @@ class RoundStrategy(SupervisedTemplate):
         self.prepare_model()
         if self.held_out is not None and not self.holds_out:
             # for plugins; from the start, so that all who share the training have the same weights
-            add_class_bias(self.model, self.classes)
+            classes = predict_logits(self.model, self.batches.target.images[:1]).shape[1]
+            add_class_bias(self.model, classes)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         s = self.settings
         self.optimizer = torch.optim.AdamW(parameters, lr=s.lr, weight_decay=s.weight_decay, fused=True)

@@ -136,13 +136,17 @@ class Run:
             self.old_predictions[key] = score(model, number)
         return self.old_predictions[key]
 
-    def result(self, developed: Developed, scores: Scores) -> tuple[RoundResult, pd.DataFrame]:
+    def result(self, developed: Developed, scores: Scores | None = None) -> tuple[RoundResult, pd.DataFrame]:
         """What is recorded of a round, and its predictions; here the test images are looked at, once for a model."""
         start, number, selection = time.perf_counter(), developed.number, developed.selection
         round_, data = self.stream.rounds[number], self.stream.data[number]
         before: Before = developed.before
-        test = scores.of(developed.model, f"test {number}", lambda model: _predict(model, data.test))
-        scenes = scores.of(developed.model, f"scenes {number}", lambda model: self._scene_similarities(model, number))
+
+        def answers(model: nn.Module) -> tuple[Tensor, Tensor]:
+            return _predict(model, data.test), self._scene_similarities(model, number)
+
+        model = developed.model
+        test, scenes = answers(model) if scores is None else scores.of(model, f"test {number}", answers)
         new = {"test": test, "val": selection.predictions}
         old = before.old
         result = RoundResult(
@@ -224,7 +228,7 @@ def execute(
         logs: folder for curves; None for none.
     """
     results: dict[Run, list[tuple[RoundResult, pd.DataFrame]]] = {run: [] for run in runs}
-    scores = Scores()
+    scores = Scores() if len(runs) > 1 else None
     for one in develop(runs, Run.before, on_step, checkpoints, results, logs):
         run, found = one.run, results[one.run]
         if not one.diverged:

@@ -1,4 +1,4 @@
-"""What the records of the study say: the table and the figure of docs/mds.md.
+"""What the records of the study say, as a table and a figure beside this file.
 
 python -m results.studies.budget.report
 """
@@ -18,7 +18,6 @@ from benchmark.records.files import read_all
 from scenarios import steps_of
 
 HERE = Path(__file__).parent
-PAGE = HERE.parents[2] / "docs" / "mds.md"
 SCENARIO = "driving-foggy-full"
 BUDGETS = (100, 400, 1_000, 2_000, 4_000)  # protected images of each class
 SETTINGS = {"lr": 3e-4}  # of all methods
@@ -135,16 +134,11 @@ def picture(table: pd.DataFrame) -> Picture:
 
 
 def main() -> None:
-    """Write both, and the table into the page."""
+    """Write both."""
     table = cells(read_runs())
-    text = to_markdown(table)
-    replace_file(HERE / "budget.md", text.encode())
+    replace_file(HERE / "budget.md", to_markdown(table).encode())
     with style():
         replace_file(HERE / "budget.svg", picture(table).svg())
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition("<!-- budget.md -->\n")
-    _, _, after = rest.partition("<!-- end of budget.md -->")
-    replace_file(PAGE, f"{before}<!-- budget.md -->\n{text}<!-- end of budget.md -->{after}".encode())
 
 
 if __name__ == "__main__":
