@@ -167,6 +167,10 @@ class StepBatches:
             if self.after_step is not None:
                 self.after_step()
 
+    def class_means(self, values: Tensor) -> Tensor:
+        """Means (K,) over the classes of the step of ``values`` (K * b,), one for each of its protected images."""
+        return values.view(-1, self.images_per_class).mean(dim=1)
+
     def _draw_protected(self, step: int) -> None:
         count, first = len(self._class_rows), step * self.classes_per_step
         if self.classes_per_step == count:

@@ -20,22 +20,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from methods.batches import generator
 from methods.clip import ClipClassifier
+from methods.constraints import Constrained, PenaltySettings
 from methods.estimators import MovingAverage
-from methods.objectives import (
-    class_losses,
-    contrastive_means,
-    global_contrastive,
-    hinge_penalty,
-    negative_gaps,
-    squared_hinge_penalty,
-)
-from methods.old_model import OldOutputs
+from methods.objectives import class_losses, contrastive_means, global_contrastive, hinge_penalty, negative_gaps
 from methods.strategy import RoundStrategy, Settings
 
 
@@ -49,25 +41,16 @@ class ContrastiveSettings(Settings):
     target_share: float = Field(0.25, gt=0, lt=1, description="share of a batch that shows the target")
 
 
-class MDSSettings(ContrastiveSettings):
+class MDSSettings(ContrastiveSettings, PenaltySettings):
     """Hyper-parameters of MDS."""
 
-    GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {"beta": (100.0, 300.0, 600.0, 2000.0)}
-
-    beta: float = Field(600.0, ge=0, description="penalty weight; the effective quadratic weight is beta * tau")
-    gamma_protected: float = Field(
-        0.8, gt=0, le=1, description="gamma_2: weight of the new batch in the averages of h_k"
-    )
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = PenaltySettings.GRID
 
 
 class MDSMarginSettings(MDSSettings):
     """Hyper-parameters of MDS with a margin."""
 
-    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "lr": (3e-5, 1e-4, 3e-4, 1e-3),
-        "beta": (100.0, 300.0, 600.0, 2000.0),
-        "margin": (0.1, 0.2, 0.3, 0.5),
-    }
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = MDSSettings.GRID | {"margin": (0.1, 0.2, 0.3, 0.5)}
 
     margin: float = Field(0.3, ge=0, description="by how much every protected loss must fall; 0 is mds")
 
@@ -138,64 +121,12 @@ class ContrastiveStrategy(RoundStrategy):
         """The term on the protected images' losses, (K * b,), ordered by class."""
         raise NotImplementedError
 
-    def per_class(self, values: Tensor) -> Tensor:
-        """Class means (K,) of values (K * b,) of the step's protected images."""
-        return values.view(-1, self.batches.images_per_class).mean(dim=1)
 
-
-class MDS(ContrastiveStrategy):
+class MDS(Constrained, ContrastiveStrategy):
     """Squared-hinge penalty on the constraints; a constraint that holds has no weight."""
 
     SETTINGS = MDSSettings
     settings: MDSSettings
-    penalty = staticmethod(squared_hinge_penalty)
-
-    def prepare_round(self) -> None:
-        """Keep the old model's outputs; start the averages of h."""
-        super().prepare_round()
-        assert self.batches.protected is not None  # or there would be no batches
-        self.violation = MovingAverage(len(self.batches.protected.classes), self.settings.gamma_protected).to(
-            self.device
-        )
-        self.old = OldOutputs(self, protected=True)
-
-    def protected_loss(self, losses: Tensor) -> Tensor:
-        """The penalty on L_k, with u_k for the violations."""
-        change = self.per_class(losses.detach() - self.old_losses())
-        u = self.violation.update(self.batches.class_positions.to(self.device), change)
-        self.violations.append(self.violation.value.clone())
-        return self.penalty(self.per_class(losses), u + self.margin, self.settings.beta, self.settings.tau)
-
-    @property
-    def margin(self) -> float:
-        """By how much every h_k must lie below 0."""
-        return 0.0
-
-    def multipliers(self, violations: Tensor) -> Tensor:
-        """What the penalty multiplies each class's loss by, before the mean over the classes, for ``violations``.
-
-        Takes the place of a Lagrange multiplier: beta tau [u + margin]_+ for the squared hinge, beta tau
-        [u + margin > 0] for the hinge.
-
-        Args:
-            violations: (..., K) as in ``self.violations``: the h_k, without the margin.
-
-        Returns:
-            (..., K), at least 0.
-        """
-        slope = torch.func.grad(self.penalty)  # by the losses, in which the penalty is linear
-        losses = torch.zeros_like(violations)
-        beyond = violations + self.margin
-        return violations.numel() * slope(losses, beyond, self.settings.beta, self.settings.tau)
-
-    def old_losses(self) -> Tensor:
-        """The old model's losses on the step's views of the protected images, (K * b,)."""
-        labels = self.mb_y[len(self.batches.target_rows) :]
-        return class_losses(self.old.of_step(), labels, self.settings.tau)
-
-    def _after_training_exp(self, **kwargs: Any) -> None:
-        super()._after_training_exp(**kwargs)
-        del self.old  # frees the old model
 
 
 class MDSMargin(MDS):
@@ -242,7 +173,7 @@ class RM(ContrastiveStrategy):
 
     def protected_loss(self, losses: Tensor) -> Tensor:
         """alpha mean_k L_k."""
-        return self.settings.alpha * self.per_class(losses).mean()
+        return self.settings.alpha * self.batches.class_means(losses).mean()
 
 
 __all__ = [

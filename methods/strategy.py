@@ -32,7 +32,7 @@ class Hyperparameters(BaseModel):
 class Settings(Hyperparameters):
     """Settings that every method shares: the budget of a round, equal for all, and the optimizer."""
 
-    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (5e-6, 1e-5, 3e-5, 1e-4)}
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)}
 
     steps: int = Field(80, ge=0, description="optimizer steps per round; 0 leaves the old model as it is")
     batch_size: int = Field(96, ge=4, description="images per step, target and protected together")

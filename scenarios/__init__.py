@@ -24,9 +24,22 @@ if TYPE_CHECKING:
 GROUP = "mds_bench.scenarios"  # entry points by which other packages add scenarios
 
 QUICK, FULL = BUDGETS = ("quick", "full")  # of a rendered stream: what a newcomer waits for, what leaderboards hold
-FULL_STEPS = 960
+STEPS = {QUICK: 240, FULL: 960}
+LR = 3e-4  # for the small model that rendered streams start from
 
-__all__ = ["BUDGETS", "SCENARIOS", "Scenario", "build", "builder", "fingerprints", "full_name", "rendered", "steps_of"]
+__all__ = [
+    "BUDGETS",
+    "SCENARIOS",
+    "Scenario",
+    "build",
+    "builder",
+    "fingerprints",
+    "full_name",
+    "quick_name",
+    "rendered",
+    "settings_of",
+    "steps_of",
+]
 
 
 class Scenario(NamedTuple):
@@ -37,19 +50,27 @@ class Scenario(NamedTuple):
     flags: tuple[str, ...] = ()  # which of data, target and protected it takes; one that takes none is rendered
     needed: tuple[str, ...] = ()  # flags it cannot do without
     steps: int | None = None  # of a round, unless others are asked for; None: as many as a method has by default
+    lr: float | None = None  # learning rate of methods that have none of their own; None: as is usual for CLIP
 
 
 def _both(name: str, plan: str, description: str) -> dict[str, Scenario]:
     """A rendered stream in its two budgets, each under a name of its own."""
     return {
-        name: Scenario(f"scenarios.{plan}.build", description),
-        full_name(name): Scenario(f"scenarios.{plan}_FULL.build", f"{description}; full budget", steps=FULL_STEPS),
+        name: Scenario(f"scenarios.{plan}.build", description, steps=STEPS[QUICK], lr=LR),
+        full_name(name): Scenario(
+            f"scenarios.{plan}_FULL.build", f"{description}; full budget", steps=STEPS[FULL], lr=LR
+        ),
     }
 
 
 def full_name(name: str) -> str:
     """What a stream is called in its full budget, if it has one."""
     return name if name.endswith(f"-{FULL}") else f"{name}-{FULL}"
+
+
+def quick_name(name: str) -> str:
+    """What a stream is called in its quick budget, if it has one."""
+    return name.removesuffix(f"-{FULL}")
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -179,9 +200,20 @@ def rendered(budget: str = QUICK) -> list[str]:
     return [name for name in SHIPPED if not SCENARIOS[name].flags and (name == full_name(name)) == (budget == FULL)]
 
 
+def settings_of(name: str) -> dict[str, Any]:
+    """The settings of methods that the stream ``name`` decides: steps of a round, learning rate; none if it does not.
+
+    They are what methods start from: of what is asked for or was tuned, the settings go before.
+    """
+    if name not in SCENARIOS:
+        return {}
+    found = {"steps": SCENARIOS[name].steps, "lr": SCENARIOS[name].lr}
+    return {key: value for key, value in found.items() if value is not None}
+
+
 def steps_of(name: str) -> int | None:
-    """Optimizer steps of a round of the stream ``name``; None where its budget leaves them to the method."""
-    return SCENARIOS[name].steps if name in SCENARIOS else None
+    """Optimizer steps of a round of the stream ``name``; None where it leaves them to the method."""
+    return settings_of(name).get("steps")
 
 
 def fingerprints() -> dict[str, dict[str, Any]]:

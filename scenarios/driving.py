@@ -10,7 +10,7 @@ from scenarios.render import WEATHERS
 from scenarios.road_pictures import CONDITION, SCENE, WEATHER
 from scenarios.stream import Round
 
-SIZES = Sizes(image_size=64, target_images=400, protected_per_class=400, val_per_class=300, test_per_class=800)
+SIZES = Sizes(image_size=64, target_images=400, protected_per_class=2_000, val_per_class=400, test_per_class=1_000)
 FULL = Sizes(image_size=64, target_images=400, protected_per_class=4_000, val_per_class=1_000, test_per_class=2_000)
 BASE_IMAGES = 24_000
 RARE = 29  # of them, of a class still to be learned: 0.12 %. BDD100K labels 143 of about 80,000 frames foggy, 0.18 %.
@@ -30,7 +30,7 @@ KNOWN_SCENES = ("highway", "residential area", "city street", "parking lot")
 
 FOGGY = Plan(
     name="driving-foggy",
-    version=1,
+    version=2,
     gallery=WEATHER,
     prompts=_prompts(*WEATHERS),
     rounds=_teach([weather for weather in WEATHERS if weather != "foggy"], "foggy"),
@@ -44,7 +44,7 @@ SETTLED = replace(
 )
 OVERCAST = Plan(
     name="driving-overcast",
-    version=1,
+    version=2,
     gallery=WEATHER,
     prompts=_prompts(*KNOWN_WEATHERS, "overcast"),
     rounds=_teach(KNOWN_WEATHERS, "overcast"),
@@ -55,7 +55,7 @@ OVERCAST = Plan(
 )
 TUNNEL = Plan(
     name="driving-tunnel",
-    version=1,
+    version=2,
     gallery=SCENE,
     prompts=_prompts(*KNOWN_SCENES, "tunnel"),
     rounds=_teach(KNOWN_SCENES, "tunnel"),
@@ -70,7 +70,7 @@ TUNNEL = Plan(
 # from all weathers alike.
 ROUNDS = Plan(
     name="driving-rounds",
-    version=1,
+    version=2,
     gallery=CONDITION,
     prompts=_prompts(*KNOWN_WEATHERS, "overcast", "foggy", "tunnel", "parking lot"),
     rounds=_teach(KNOWN_WEATHERS, "overcast", "foggy", "tunnel", "parking lot"),

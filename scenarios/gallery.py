@@ -117,15 +117,16 @@ class Plan:
     recipe: dict[str, Any] = field(default_factory=dict)
     base: str = ""
 
-    def full(self, sizes: Sizes, gallery: Gallery | None = None) -> Plan:
+    def full(self, sizes: Sizes, gallery: Gallery | None = None, version: int = 1) -> Plan:
         """The same stream in its full budget: a stream of its own, from the same base.
 
         Args:
             sizes: of the full budget.
             gallery: of the same pictures, with a larger pool.
+            version: of the full budget.
         """
         name, base = f"{self.name}-full", self.base or self.name
-        return replace(self, name=name, sizes=sizes, gallery=gallery or self.gallery, base=base)
+        return replace(self, name=name, version=version, sizes=sizes, gallery=gallery or self.gallery, base=base)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def _plan(name: str, classes: Sequence[str], sizes: Sizes, rare: int, recipe: di
     ordered = [place for place in PLACES if place in {TARGET, *classes}]
     return Plan(
         name=name,
-        version=1,
+        version=2,
         gallery=EVERY,
         prompts={place: prompt(place) for place in ordered},
         rounds=(Round(TARGET, tuple(place for place in ordered if place != TARGET)),),
@@ -47,7 +47,7 @@ def _plan(name: str, classes: Sequence[str], sizes: Sizes, rare: int, recipe: di
 MINI = _plan(
     "places-mini",
     NEAR_AND_FAR,
-    Sizes(image_size=64, target_images=400, protected_per_class=100, val_per_class=100, test_per_class=400),
+    Sizes(image_size=64, target_images=400, protected_per_class=1_000, val_per_class=100, test_per_class=400),
     rare=16,
     recipe={"steps": 400, "prior": 1.0},
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 
+import pytest
+
 from benchmark.leaderboard.families import FAMILIES, family
 from benchmark.leaderboard.text import write
 from benchmark.records import files
@@ -21,8 +23,9 @@ def test_the_leaderboard_is_made_of_the_records(tmp_path):
         )
 
 
-def test_every_count_follows_from_the_predictions_beside_it():
-    paths = sorted((RESULTS / "records").rglob("*.json"))
+@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "version-1"], ids=["today", "version 1"])
+def test_every_count_follows_from_the_predictions_beside_it(folder):
+    paths = sorted((folder / "records").rglob("*.json"))
     assert paths
     for path in paths:
         assert files.recompute(files.read(path), files.read_predictions(path)) == [], path
@@ -30,11 +33,14 @@ def test_every_count_follows_from_the_predictions_beside_it():
 
 def test_the_readme_shows_rows_of_the_leaderboard_from_every_family():
     readme = (ROOT / "README.md").read_text().split("## What it shows")[1].split("\n## ")[0].splitlines()
-    made = (RESULTS / "leaderboard.md").read_text().split("## driving-foggy")[1].split("## ")[0].splitlines()
+    made = (RESULTS / "leaderboard.md").read_text().split("## driving-foggy-full")[1].split("## ")[0].splitlines()
     shown = [line for line in readme if line.startswith("| ")]
     assert set(shown) <= set(made), "copy rows of results/leaderboard.md into the README"
-    families = {family(row.split(" | ")[1].split(" ")[0]) for row in shown[2:]}
-    assert families == set(FAMILIES)
+    of_readme, of_table = (
+        {family(row.split(" | ")[1].split(" ")[0]) for row in rows if row.startswith("| ")}
+        for rows in (shown[2:], made)
+    )
+    assert of_readme == of_table & set(FAMILIES)
 
 
 def plain(settings) -> dict:
@@ -52,6 +58,7 @@ def test_what_was_tuned_is_what_the_searches_chose():
 def test_searches_were_equal_and_on_seeds_that_are_not_reported():
     import methods
     from benchmark.running import tuning
+    from benchmark.running.jobs import budget_of
 
     paths = sorted((RESULTS / "tuning").rglob("*.json"))
     assert paths
@@ -60,21 +67,35 @@ def test_searches_were_equal_and_on_seeds_that_are_not_reported():
         strategy = methods.load(search.method)
         assert search.version == strategy.VERSION and search.seeds == tuning.TUNING_SEEDS
         assert not reported & set(search.seeds)
-        wanted = tuning.candidates(strategy.SETTINGS(), tuning.BUDGET, search.method)
+        wanted = tuning.candidates(
+            strategy.SETTINGS(**budget_of(strategy, search.scenario)), tuning.BUDGET, search.method
+        )
         assert [trial.settings for trial in search.trials] == json.loads(json.dumps(wanted)), search.method
 
 
 def test_records_were_made_by_the_code_as_it_is():
     """Settings, versions, pictures and the shipped bases of the committed records are today's."""
     import methods
-    from benchmark.records.tuned import tuned
     from benchmark.running.bases import shipped_base
     from scenarios import fingerprints
 
     for record in files.read_all(RESULTS):
         strategy, today = methods.load(record.method.name), fingerprints()[record.scenario.name]
         assert record.method.version == strategy.VERSION
-        chosen = tuned(record.scenario.name, record.method.name)
-        assert record.method.settings in (plain(strategy.SETTINGS(**chosen)), plain(strategy.SETTINGS()))
+        assert record.method.settings == plain(strategy.SETTINGS(**record.method.settings))
         assert record.scenario.version == today["version"] and record.scenario.fingerprint == today["fingerprint"]
         assert shipped_base(record.base.name) is not None
+
+
+def test_every_method_was_run_with_the_settings_that_a_newcomer_gets():
+    import methods
+    from benchmark.records.tuned import tuned
+    from benchmark.running.jobs import budget_of
+
+    found: dict[tuple[str, str], list[dict]] = {}
+    for record in files.read_all(RESULTS):
+        found.setdefault((record.scenario.name, record.method.name), []).append(record.method.settings)
+    for (scenario, method), settings in found.items():
+        strategy = methods.load(method)
+        usual = strategy.SETTINGS(**budget_of(strategy, scenario) | tuned(scenario, method))
+        assert plain(usual) in settings, (scenario, method)

@@ -13,7 +13,7 @@ from benchmark.arguments import known_method, known_scenario
 from benchmark.output.tables import console, print_rows
 from benchmark.records.tuned import tuned
 from methods import METHODS, WEIGHT_SPACE, Method, run_as
-from scenarios import BUDGETS, SCENARIOS, full_name, steps_of
+from scenarios import BUDGETS, SCENARIOS, full_name, settings_of, steps_of
 
 COSTS = Path(__file__).with_name("costs.json")  # made by: python -m benchmark costs
 
@@ -61,7 +61,7 @@ def _print_one(what: str, name: str) -> None:
                 values = ", ".join(f"{key}={settings.value(own)}" for key, own in chosen.items())
                 out.print(f"on {scenario} run starts from: {values}", markup=False, highlight=False, soft_wrap=True)
     else:
-        for line in (f"{name}: {SCENARIOS[name].description}", _steps(name)):
+        for line in (f"{name}: {SCENARIOS[name].description}", _budget(name)):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
         print_rows(out, "options: --option NAME=VALUE", settings.OPTION_HEADINGS, settings.options_table(name), left=4)
 
@@ -73,11 +73,13 @@ def _about(name: str) -> Iterator[str]:
             yield "; ".join((f"{part}: {METHODS[part].description}", *_facts(part, METHODS[part])))
 
 
-def _steps(name: str) -> str:
-    """How many steps methods take on a scenario, and in its other budget."""
+def _budget(name: str) -> str:
+    """What methods start from on a scenario, and in its other budget."""
     told = f"steps of a round: {steps_of(name) or 'as many as a method has by default'}"
+    if lr := settings_of(name).get("lr"):
+        told += f", learning rate {lr:g} unless a method has its own"
     full = full_name(name)
-    return f"{told}; in full budget, {full}: {steps_of(full)}" if full in SCENARIOS and name != full else told
+    return f"{told}; in full budget, {full}: {steps_of(full)} steps" if full in SCENARIOS and name != full else told
 
 
 def scenario_lines() -> Iterator[str]:

@@ -89,7 +89,8 @@ def in_budget(scenario: str, budget: str | None) -> str:
     if budget is None:
         return scenario
     if budget not in BUDGETS:
-        raise ValueError(f"--budget must be {' or '.join(BUDGETS)}, not {budget!r}")
+        hint = "; tune has --trials for a number of trials" if budget.isdecimal() else ""
+        raise ValueError(f"--budget must be {' or '.join(BUDGETS)}, not {budget!r}{hint}")
     full = full_name(scenario)
     if full not in SCENARIOS:
         known_scenario(scenario)

@@ -93,10 +93,12 @@ def mean_luck_rate(rounds: Sequence[RoundResult]) -> float:
 def outdated(record: Record) -> str:
     """How the stream of a record differs from the one this package makes; empty where it does not, as far as known."""
     today = fingerprints().get(record.scenario.name)
-    if today is None or any(record.scenario.options.get(key) != value for key, value in today["options"].items()):
+    if today is None:
         return ""
     if record.scenario.version != today["version"]:
         return f"of version {record.scenario.version} of the stream, which is at {today['version']} now"
+    if any(record.scenario.options.get(key) != value for key, value in today["options"].items()):
+        return ""
     if record.scenario.fingerprint != today["fingerprint"]:
         return f"of other pictures ({record.scenario.fingerprint[:8]}) than today's ({today['fingerprint'][:8]})"
     return ""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmark.output.files import replace_file
+from scenarios import quick_name
 from scenarios.cache import cache_folder
 
 Chosen = dict[str, dict[str, dict[str, Any]]]  # {scenario: {method: {setting: value}}}
@@ -25,15 +26,17 @@ INSTALLED = {"site-packages", "dist-packages"}
 def tuned(scenario: str, method: str) -> dict[str, Any]:
     """The settings chosen for ``method`` on ``scenario``; none where there was no search.
 
+    A full budget for which nothing was chosen takes what was for the quick one.
+
     Raises:
         ValueError: the user's file cannot be read.
     """
-    return dict(_found(scenario, method) or {})
+    return _first(_found(name, method) for name in (scenario, quick_name(scenario)))
 
 
 def published(scenario: str, method: str) -> dict[str, Any]:
     """The settings that the package brings, which every reader of a table has too; none where there are none."""
-    return dict(_package().get(scenario, {}).get(method, {}))
+    return _first(_package().get(name, {}).get(method) for name in (scenario, quick_name(scenario)))
 
 
 def adopt(chosen: Chosen) -> Iterator[str]:
@@ -82,6 +85,10 @@ def _found(scenario: str, method: str) -> dict[str, Any] | None:
         if method in chosen.get(scenario, {}):
             return chosen[scenario][method]
     return None
+
+
+def _first(found: Iterable[dict[str, Any] | None]) -> dict[str, Any]:
+    return dict(next((settings for settings in found if settings is not None), {}))
 
 
 @cache

@@ -14,7 +14,7 @@ from benchmark.records.tuned import tuned
 from benchmark.running.presets import Preset, preset
 from benchmark.running.request import BaseChoice, Request, validated
 from benchmark.running.streams import build
-from scenarios import steps_of
+from scenarios import settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,9 +120,13 @@ class Jobs:
 
 
 def budget_of(strategy: type[RoundStrategy], scenario: str) -> dict[str, Any]:
-    """The settings that a scenario's budget decides, of a method that trains."""
-    steps = steps_of(scenario)
-    return {"steps": steps} if strategy.trains and steps is not None else {}
+    """The settings that a scenario decides, of a method that trains; a learning rate of the method's own stays."""
+    from methods.strategy import Settings
+
+    if not strategy.trains:
+        return {}
+    own_lr = strategy.SETTINGS.model_fields["lr"].default != Settings.model_fields["lr"].default
+    return {key: value for key, value in settings_of(scenario).items() if key != "lr" or not own_lr}
 
 
 _known: dict[str, Jobs] = {}  # in a process that works for another

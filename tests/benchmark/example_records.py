@@ -16,6 +16,7 @@ from tests import ROOT
 
 CLASSES = ["foggy", "clear", "partly cloudy"]
 COMMITTED = ROOT / "results"
+VERSION_1 = COMMITTED / "version-1"  # of the streams; its records are here to stay, so tests may name them
 
 
 def a_round(target: int, clear: int, cloudy: int) -> dict[str, Any]:

@@ -34,16 +34,12 @@ def answers(seed: int, classes: int, each: int, shift: float) -> Answers:
     labels = torch.arange(classes).repeat_interleave(each)
     logits = torch.randn(len(labels), classes + 1, generator=rng) + 2 * F.one_hot(labels, classes + 1)
     logits += shift * torch.randn(classes + 1, generator=rng)
-    return Answers(logits, labels, torch.rand(len(labels), generator=rng) < 0.7)
+    return Answers(logits, labels, torch.randn(logits.shape, generator=rng) + 2 * F.one_hot(labels, classes + 1))
 
 
 def smallest_change(found: Answers, bias: torch.Tensor) -> float:
-    right = found.right(bias)
-    changes = [
-        right[found.labels == k].double().mean() - found.old[found.labels == k].double().mean()
-        for k in found.labels.unique()
-    ]
-    return float(min(changes))
+    changes = found.changes(bias)
+    return min(float(changes[found.labels == k].double().mean()) for k in found.labels.unique())
 
 
 @trials(max_examples=30, deadline=None)

@@ -22,6 +22,7 @@ PENALTIES = {
     "mds": lambda h: h.clamp_min(0) ** 2 / 2,
     "mds-l1": lambda h: h.clamp_min(0),
     "mds-margin": lambda h: (h + MARGIN).clamp_min(0) ** 2 / 2,
+    "mds-replay": lambda h: (h + MARGIN).clamp_min(0) ** 2 / 2,
 }
 
 
@@ -49,7 +50,10 @@ class Doubles(nn.Module):
 
 @pytest.mark.parametrize("name", PENALTIES)
 def test_a_step_without_memory_follows_the_gradient_of_the_penalised_objective(name, toy_stream):
-    """F + beta tau mean_k penalty(h_k), written anew, in float64; averages without memory are the batch's values."""
+    """Objective + beta tau mean_k penalty(h_k), written anew, in float64; averages without memory are the batch's.
+
+    The objective is F, of mds-replay the cross-entropy of the batch.
+    """
     torch.manual_seed(0)
     model, compared = Doubles(), []
     old = copy.deepcopy(model)
@@ -61,7 +65,8 @@ def test_a_step_without_memory_follows_the_gradient_of_the_penalised_objective(n
         text_side = (s[~target][:, 5][None] - own).exp().mean(1).log().mean()
         change = F.cross_entropy(s, y, reduction="none") - F.cross_entropy(old(x), y, reduction="none").detach()
         h = torch.stack([change[y == k].mean() for k in range(5)])
-        return image_side + text_side + 3.0 * PENALTIES[name](h).mean(), h
+        first = F.cross_entropy(s, y) if name == "mds-replay" else image_side + text_side
+        return first + 3.0 * PENALTIES[name](h).mean(), h
 
     class Compare:
         def before_update(self, strategy, **kwargs):
@@ -74,9 +79,9 @@ def test_a_step_without_memory_follows_the_gradient_of_the_penalised_objective(n
                     torch.testing.assert_close(parameter.grad, wanted, rtol=1e-4, atol=1e-7)
 
     strategy_class = methods.load(name)
-    settings = strategy_class.SETTINGS(
-        steps=5, batch_size=40, lr=0.1, warmup=0.0, tau=1.0, t=1.0, beta=3.0, gamma_target=1.0, gamma_protected=1.0
-    ).model_copy(update={"margin": MARGIN} if name == "mds-margin" else {})
+    wanted = {"tau": 1.0, "t": 1.0, "beta": 3.0, "gamma_target": 1.0, "gamma_protected": 1.0, "margin": MARGIN}
+    own = {key: value for key, value in wanted.items() if key in strategy_class.SETTINGS.model_fields}
+    settings = strategy_class.SETTINGS(steps=5, batch_size=40, lr=0.1, warmup=0.0, **own)
     strategy = strategy_class(model=model, settings=settings, plugins=[Compare()])
     strategy.protect(toy_stream.protected[0])
     strategy.train(toy_stream.train[0], eval_streams=[])
@@ -132,8 +137,24 @@ def test_without_a_margin_it_is_mds(toy_stream, toy_base):
     assert any(not torch.equal(one[key], other[key]) for key in one)
 
 
+def test_mds_replay_without_a_penalty_is_replay(toy_stream, toy_base):
+    replay, same, other = (
+        develop(name, toy_base, toy_stream, steps=6, target_share=0.25, **more).model.state_dict()
+        for name, more in (("replay", {}), ("mds-replay", {"beta": 0.0}), ("mds-replay", {}))
+    )
+    assert all(torch.equal(replay[key], same[key]) for key in replay) and replay.keys() == other.keys()
+    assert any(not torch.equal(replay[key], other[key]) for key in replay)
+
+
+def test_mds_replay_weighs_the_slowest_class_most(toy_stream, toy_base):
+    strategy = develop("mds-replay", toy_base, toy_stream, steps=3, margin=0.3, beta=10.0, tau=0.1)
+    weights = strategy.multipliers(torch.tensor([0.1, -0.1, -0.3, -0.5]))
+    torch.testing.assert_close(weights, torch.tensor([0.4, 0.2, 0.0, 0.0]))
+    assert len(strategy.violations) == 3
+
+
 def test_grids_of_the_family_are_of_equal_size_and_hold_the_default():
     for name in ("mds", "mds-l1", "mds-no-heads", "rm"):
         settings = methods.load(name).SETTINGS
-        assert sorted(map(len, settings.GRID.values())) == [4, 4]
+        assert sorted(map(len, settings.GRID.values())) == [4, 5]
         assert all(getattr(settings(), key) in values for key, values in settings.GRID.items())

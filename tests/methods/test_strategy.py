@@ -193,7 +193,7 @@ def constraint_values(base, stream, changed=MDS) -> Tensor:
 
     class Watched(changed):
         def protected_loss(self, losses):
-            values.append(self.per_class(losses.detach() - self.old_losses()))
+            values.append(self.batches.class_means(losses.detach() - self.old_losses()))
             return super().protected_loss(losses)
 
     strategy = Watched(model=copy.deepcopy(base), settings=MDSSettings(steps=5, lr=0.0))

@@ -34,8 +34,9 @@ def test_the_full_budget_is_the_same_stream_with_more_images_and_steps(name):
     quick, full = sizes(name), sizes(f"{name}-full")
     assert quick.keys() == full.keys()
     assert all(full[key] >= quick[key] for key in quick) and full["target_images"] == quick["target_images"]
-    assert full["protected_per_class"] >= 4 * quick["protected_per_class"] and full["test_per_class"] >= 100
-    assert scenarios.steps_of(name) is None and scenarios.steps_of(f"{name}-full") == 960
+    assert full["protected_per_class"] >= 2 * quick["protected_per_class"] and full["test_per_class"] >= 100
+    assert scenarios.settings_of(name) == {"steps": 240, "lr": 3e-4}
+    assert scenarios.settings_of(f"{name}-full") == {"steps": 960, "lr": 3e-4}
     if name != "places-dressing-room":  # 365 classes take long to draw
         one, other = tiny(name), tiny(f"{name}-full")
         assert (one.classes, one.prompts, one.rounds, one.base) == (
@@ -47,8 +48,9 @@ def test_the_full_budget_is_the_same_stream_with_more_images_and_steps(name):
         assert one.fingerprint == other.fingerprint and (one.name, other.name) == (name, f"{name}-full")
 
 
-def test_streams_of_others_leave_the_steps_to_the_method():
-    assert scenarios.steps_of("folder") is None and scenarios.steps_of("somebody's") is None
+def test_streams_of_others_leave_steps_and_learning_rate_to_the_method():
+    assert scenarios.settings_of("folder") == scenarios.settings_of("somebody's") == {}
+    assert scenarios.steps_of("folder") is None
 
 
 @pytest.mark.parametrize("name", scenarios.rendered("full"))

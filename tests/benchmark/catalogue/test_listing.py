@@ -60,7 +60,9 @@ def test_only_what_there_is_can_be_listed(what, command):
     assert (code, "list what?" in err) == ((2, True) if what == "nothing" else (0, False))
 
 
-def test_a_method_is_shown_with_all_its_settings(command):
+def test_a_method_is_shown_with_all_its_settings(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path))
+    (tmp_path / "tuned.json").write_text('{"places-mini": {"mds": {"beta": 100.0}}}')
     code, out, _ = command("list", "methods", "mds")
     assert code == 0
     for name, field in methods.load("mds").SETTINGS.model_fields.items():
@@ -78,7 +80,7 @@ def test_a_plugin_is_shown_with_the_method_that_trains(command):
 def test_a_scenario_is_shown_with_all_its_options(command):
     code, out, _ = command("list", "scenarios", "driving-foggy")
     assert code == 0
-    for name, default in {"image_size": 64, "protected_per_class": 400, "test_per_class": 800}.items():
+    for name, default in {"image_size": 64, "protected_per_class": 2000, "test_per_class": 1000}.items():
         assert re.search(rf"│ {name} +│ whole number +│ {default} +│ \w", out), out
     assert re.search(
         r"│ target +│ text +│ required +│ the class to be learned", command("list", "scenarios", "folder")[1]
@@ -90,9 +92,10 @@ def test_both_budgets_of_a_stream_stand_in_one_line_and_each_tells_its_steps(com
     (line,) = (line for line in lines if "foggy" in line and line.startswith("driving-foggy"))
     assert re.match(r"driving-foggy +quick, full +rendered road scenes", line)
     assert not any(line.startswith("folder") and "quick" in line for line in lines) and "NAME-full" in lines[-1]
+    lr = "learning rate 0.0003 unless a method has its own"
     for name, told in {
-        "driving-foggy": "as many as a method has by default; in full budget, driving-foggy-full: 960",
-        "driving-foggy-full": "960",
+        "driving-foggy": f"240, {lr}; in full budget, driving-foggy-full: 960 steps",
+        "driving-foggy-full": f"960, {lr}",
         "folder": "as many as a method has by default",
     }.items():
         assert f"\nsteps of a round: {told}\n" in command("list", "scenarios", name)[1]

@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmark.leaderboard import one_run, verdicts
 from benchmark.leaderboard.aggregation import table
 from tests.benchmark.example_records import (
-    COMMITTED,
+    VERSION_1,
     a_round,
     diverged,
     record,
@@ -50,7 +50,7 @@ def test_a_record_as_it_is_shown() -> None:
 
 
 def test_what_show_prints_fits_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    (path,) = (COMMITTED / "records/driving-foggy").glob("mds-seed0-*.json")
+    (path,) = (VERSION_1 / "records/driving-foggy").glob("mds-seed0-*.json")
     one_run.show(path)
     lines = capsys.readouterr().out.splitlines()
     assert any("Meaning" in line for line in lines) and max(map(len, lines)) <= 100
@@ -131,7 +131,7 @@ def test_a_diverged_record_says_so() -> None:
 
 
 def test_showing_a_record_is_cheap() -> None:
-    path = next((COMMITTED / "records" / "driving-foggy").glob("mds-*.json"))
+    path = next((VERSION_1 / "records" / "driving-foggy").glob("mds-*.json"))
     code = (
         "import sys; from pathlib import Path; from rich.console import Console\n"
         "from benchmark.leaderboard.one_run import print_record\n"
@@ -152,10 +152,21 @@ class TestOlderStreams:
             ({"version": 1, "fingerprint": "f1"}, "of version 1 of the stream, which is at 2 now"),
             ({"version": 2, "fingerprint": "f1"}, "of other pictures (f1) than today's (f2)"),
             ({"version": 2, "fingerprint": "f2"}, ""),
-            ({"version": 1, "fingerprint": "f1", "options": {"image_size": 32}}, ""),
+            (
+                {"version": 1, "fingerprint": "f1", "options": {"image_size": 32}},
+                "of version 1 of the stream, which is at 2 now",
+            ),
+            ({"version": 2, "fingerprint": "f1", "options": {"image_size": 32}}, ""),
             ({"version": 1, "fingerprint": "f1", "name": "mine"}, ""),
         ],
-        ids=["another version", "other pictures", "today's", "other sizes", "a stream of one's own"],
+        ids=[
+            "another version",
+            "other pictures",
+            "today's",
+            "another version in other sizes",
+            "other sizes",
+            "a stream of one's own",
+        ],
     )
     def test_they_are_marked(self, monkeypatch, scenario, words):
         today = {"driving": {"version": 2, "fingerprint": "f2", "options": {"image_size": 64}}}

@@ -17,7 +17,7 @@ from benchmark.records import files
 from benchmark.records.schema import RoundResult
 from tests.benchmark.example_records import (
     CLASSES,
-    COMMITTED,
+    VERSION_1,
     a_round,
 )
 
@@ -60,7 +60,7 @@ def test_committed_models_replaced_by_luck_are_preserved_at_the_luck_rate() -> N
     rng, draws = np.random.default_rng(1), 1000
     strict, by_luck, expected = [], [], []
     for name in ("mds-seed0", "mds-seed3", "rm-seed1", "joint-seed2"):
-        (path,) = (COMMITTED / "records" / "driving-foggy").glob(f"{name}-*.json")
+        (path,) = (VERSION_1 / "records" / "driving-foggy").glob(f"{name}-*.json")
         (result,) = files.read(path).rounds
         found = files.read_predictions(path).query("split == 'test'")
         classes, real = sorted({result.target, *result.protected}), result.test_counts

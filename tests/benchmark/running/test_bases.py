@@ -72,7 +72,7 @@ def test_a_base_for_images_of_another_size_is_refused_with_the_remedy(file):
 
 @pytest.mark.parametrize("scenario", ["driving-foggy", "driving-tunnel", "places-mini"])
 def test_shipped_bases_have_the_hash_that_committed_records_name(scenario):
-    record = read(next((ROOT / "results" / "records" / scenario).glob("*.json")))
+    record = read(next((ROOT / "results" / "version-1" / "records" / scenario).glob("*.json")))
     model = load_checkpoint(bases.shipped_base(record.base.name), prompts_in(bases.shipped_base(record.base.name)))
     content = checkpoint_bytes(model, model.architecture)
     assert hashlib.sha256(content).hexdigest() == record.base.sha256 and model.architecture == record.base.model

@@ -54,6 +54,7 @@ def test_a_budget_chooses_among_names():
         (("--scenario", "folder", "--budget", "full"), "--budget full: folder has no budgets"),
         (("--scenario", "toy", "--budget", "quick"), "--budget quick: toy has no budgets"),
         (("--scenario", "driving-foggy", "--budget", "huge"), "--budget must be quick or full, not 'huge'"),
+        (("--scenario", "driving-foggy", "--budget", "6"), "not '6'; tune has --trials for a number of trials"),
         (("--scenario", "driving-foggy-full", "--budget", "quick"), "leave one of the two out"),
         (("--scenario", "driving-fogy", "--budget", "full"), "did you mean 'driving-foggy'"),
     ],
@@ -82,6 +83,15 @@ def test_tuned_settings_and_those_asked_for_go_before_the_budgets(budgets, monke
     monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path))
     (tmp_path / "tuned.json").write_text(json.dumps({"toy-full": {"finetune": {"steps": 5}}}))
     assert (steps(), steps(steps=7)) == (5, 7)
+
+
+@pytest.mark.parametrize("scenario", ["driving-foggy", "places-mini-full"])
+def test_rendered_streams_decide_the_learning_rate_of_methods_without_one_of_their_own(command, scenario):
+    def lr(method: str, scenario: str = scenario) -> float:
+        return Jobs(Request(method, scenario, (0,), tuned=False), Reporter(quiet=True)).settings[method].lr
+
+    assert lr("finetune") == lr("joint") == lr("mds+wise-ft") == 3e-4
+    assert lr("linear-probe") == lr("linear-probe", "folder") == 3e-2 and lr("finetune", "folder") == 3e-5
 
 
 def test_a_preset_goes_before_the_budget(command):

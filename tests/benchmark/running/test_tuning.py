@@ -174,6 +174,14 @@ def test_adopting_keeps_the_others_and_says_what_changes(settings_file, tmp_path
     assert "0 changed, 2 as before" in capsys.readouterr().out and settings_file.read_bytes() == before
 
 
+def test_a_full_budget_without_a_search_takes_what_was_chosen_for_the_quick_one(settings_file, tmp_path):
+    assert tuned.tuned("driving-foggy-full", "ewc") == tuned.published("driving-foggy-full", "ewc") == {"weight": 2}
+    assert tuned.tuned("driving-foggy-full", "mds") == {} == tuned.published("places-mini-full", "ewc")
+    keep(tmp_path / "r", "ewc", {}, scenario="driving-foggy-full")  # the defaults are a choice, too
+    tuning.adopt(tmp_path / "r")
+    assert tuned.tuned("driving-foggy-full", "ewc") == {} != tuned.tuned("driving-foggy", "ewc")
+
+
 def test_an_installed_package_is_not_written_to(settings_file, tmp_path, monkeypatch, capsys):
     before = settings_file.read_bytes()
     with monkeypatch.context() as patch:
