@@ -36,7 +36,7 @@ def test_all_stages_run_and_report(tmp_path):
     found = {"correctness": "skipped", "renderer": "PASS", "steps": "PASS", "leaderboard": "PASS"}
     assert list(verdicts(report).items()) == list(found.items())
     assert report.startswith("# Before\n\n### No GPU") and "torch" in report
-    assert "6,600 pictures" in report and "bit for bit those of `scenarios/fingerprints.json`" in report
+    assert "8,400 pictures" in report and "bit for bit those of `scenarios/fingerprints.json`" in report
     for shape in ("BDD100K", "Places365"):
         table = report.partition(f"| {shape} |")[2]
         for side in ("ours", "ours, random views", "published"):
