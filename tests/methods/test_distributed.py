@@ -259,7 +259,7 @@ def check_methods(names: list[str], ranks: int, base, folder: Path) -> None:
     for name, part in [(name, part) for name, parts in alone.items() for part in parts]:
         wanted, (first, *others) = alone[name][part], [rank[name][part] for rank in together]
         wrong += [f"{name}: ranks differ in {part}" for other in others if not torch.equal(other, first)]
-        tolerance = BIAS if part in ("weights", "logits") and searches_biases(name) else TOLERANCE[part]
+        tolerance = BIAS if part == "logits" and searches_biases(name) else TOLERANCE[part]
         if not torch.allclose(first, wanted, rtol=tolerance, atol=tolerance):
             wrong.append(f"{name}: {part} differ by up to {(first - wanted).abs().max():.2g}")
     assert not wrong
