@@ -157,7 +157,7 @@ def balanced(answers: Answers, target: int, target_bias: float) -> Tensor:
     The change of a class is the mean of ``answers.changes``, a smooth estimate of its change of accuracy.
 
     From no bias on, those of classes that changed more than the mean are lowered and the others raised, by less and
-    less; of all biases on the way the best are taken.
+    less, until they stand still; if the smallest change is then no greater than it was, none are taken.
 
     Args:
         answers: on images of every protected class, K of them.
@@ -169,17 +169,17 @@ def balanced(answers: Answers, target: int, target_bias: float) -> Tensor:
     bias[target] = target_bias
     if not len(classes):
         return bias
+    start = bias.clone()
     counts = torch.bincount(labels, minlength=answers.logits.shape[1])[classes]
     top = answers.logits.topk(2, dim=1).values
     reach = REACH * float((top[:, 0] - top[:, 1]).median())
-    best, chosen = -1.0, bias.clone()
-    for iteration in range(ITERATIONS):
+    smallest = []
+    for iteration in range(ITERATIONS + 1):
         changes = torch.bincount(labels, answers.changes(bias), len(bias))[classes] / counts
-        if float(changes.min()) > best:
-            best, chosen = float(changes.min()), bias.clone()
+        smallest.append(float(changes.min()))
         bias[classes] += reach * (1 - iteration / ITERATIONS) * (changes.mean() - changes)
         bias[classes] -= bias[classes].mean()
-    return chosen
+    return bias if smallest[-1] >= smallest[0] else start
 
 
 def _probability(logits: Tensor, labels: Tensor) -> Tensor:

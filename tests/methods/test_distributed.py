@@ -238,19 +238,6 @@ def weights_of(model: nn.Module) -> Tensor:
     return torch.cat([value.flatten().float() for value in model.state_dict().values()])
 
 
-BIAS = (
-    0.02  # of the best of many biases on a path that is nearly level at its end, where rounding decides which is best
-)
-
-
-def searches_biases(name: str) -> bool:
-    from methods import load
-    from methods.balanced import Balanced
-
-    plugin = load(name).WEIGHT_SPACE if name not in ("plain", "base") else None
-    return plugin is not None and issubclass(plugin, Balanced)
-
-
 def check_methods(names: list[str], ranks: int, base, folder: Path) -> None:
     torch.save(base, folder / "base.pt")
     alone = develop_all(names, folder / "base.pt")
@@ -259,8 +246,7 @@ def check_methods(names: list[str], ranks: int, base, folder: Path) -> None:
     for name, part in [(name, part) for name, parts in alone.items() for part in parts]:
         wanted, (first, *others) = alone[name][part], [rank[name][part] for rank in together]
         wrong += [f"{name}: ranks differ in {part}" for other in others if not torch.equal(other, first)]
-        tolerance = BIAS if part == "logits" and searches_biases(name) else TOLERANCE[part]
-        if not torch.allclose(first, wanted, rtol=tolerance, atol=tolerance):
+        if not torch.allclose(first, wanted, rtol=TOLERANCE[part], atol=TOLERANCE[part]):
             wrong.append(f"{name}: {part} differ by up to {(first - wanted).abs().max():.2g}")
     assert not wrong
 
