@@ -39,7 +39,7 @@ class Views(NamedTuple):
     mirrored: Tensor  # 0 or 1
 
 
-def augment(images: Tensor, rng: torch.Generator, size: int | None = None) -> Tensor:
+def augment(images: Tensor, rng: torch.Generator, size: int | None = None, mirror: bool = True) -> Tensor:
     """A random view of every image, float32 (B, 3, S, S) in [0, 1] on the images' device.
 
     The views are drawn on the CPU and sent to the device, which is never waited for.
@@ -48,9 +48,13 @@ def augment(images: Tensor, rng: torch.Generator, size: int | None = None) -> Te
         images: (B, 3, H, W), uint8 or float in [0, 1].
         rng: a CPU generator; its state alone decides the views.
         size: S in px; the images' shorter side where it is not given.
+        mirror: whether half of the views are mirrored; without, all else is drawn alike.
     """
     height, width = images.shape[-2:]
-    return show(images, draw_views(len(images), height, width, rng), size or min(height, width))
+    views = draw_views(len(images), height, width, rng)
+    if not mirror:
+        views = views._replace(mirrored=torch.zeros_like(views.mirrored))
+    return show(images, views, size or min(height, width))
 
 
 def draw_views(count: int, height: int, width: int, rng: torch.Generator) -> Views:

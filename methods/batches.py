@@ -56,7 +56,7 @@ class ImagePool:
 
     Takes any Avalanche experience; one that offers ``images`` and ``labels`` tensors is not read item by item. Whether
     training sees varied views of the images is for the data to say, so that it is the same for every method: an
-    experience whose ``augment`` is true asks for them.
+    experience whose ``augment`` is true asks for them, one whose ``mirror`` is false for none that are mirrored.
     """
 
     def __init__(self, experience: Any, device: torch.device) -> None:
@@ -71,6 +71,7 @@ class ImagePool:
         self.device = device
         self.classes: list[int] = labels.unique().tolist()
         self.augment = bool(getattr(experience, "augment", False))
+        self.mirror = bool(getattr(experience, "mirror", True))
         self._experience = experience
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -93,7 +94,7 @@ class ImagePool:
     def views(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """As ``take``, for training: a random view of each image where the data asks for it, else the image itself."""
         images, labels = self.take(rows)
-        return (augment(images, rng) if self.augment else images), labels
+        return (augment(images, rng, mirror=self.mirror) if self.augment else images), labels
 
 
 class StepBatches:

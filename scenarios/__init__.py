@@ -134,6 +134,20 @@ SCENARIOS: dict[str, Scenario] = {
         "Places365 photos from your disk (--data), 365 classes: the target dressing_room, 364 protected",
         ("data",),
     ),
+    "gtsrb-pedestrians": Scenario(
+        "scenarios.gtsrb:pedestrians",
+        "German traffic signs from your disk (--data), 43 classes: the target pedestrians, 42 protected",
+        ("data",),
+        steps=STEPS[QUICK],
+        lr=LR,
+    ),
+    "gtsrb-rounds": Scenario(
+        "scenarios.gtsrb:rounds",
+        "German traffic signs from your disk (--data), four rounds: pedestrians, children, bicycles, wild animals",
+        ("data",),
+        steps=STEPS[QUICK],
+        lr=LR,
+    ),
     "folder": Scenario(
         "scenarios.folder:folder",
         "your own photos: a folder of class-named folders, or a CSV (--data, --target, --protected)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,11 @@ from scenarios.photo_kinds import use_plugin
 from scenarios.wording import some
 
 # Names all that the pixels depend on: raise the number whenever another line of this file would give other pixels.
-TRANSFORM = f"short side and centre 1, Pillow {pillow_version}"
+TRANSFORM = f"short side and centre 2, Pillow {pillow_version}"
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in px
+
+WINDOWS_PPM = re.compile(rb"P6\s+(\d+)\s+(\d+)\s+255\r\n")
 
 AT_ONCE, DRAFT = 1_024, 32  # files between two reports of progress; a small side in px makes a full decode fast
 
@@ -37,7 +42,7 @@ class UnreadablePhotos(ValueError):
         self.reports = reports
 
 
-def decode(paths: Sequence[Path], image_size: int) -> Tensor:
+def decode(paths: Sequence[Path], image_size: int, boxes: np.ndarray | None = None) -> Tensor:
     """The photos as (N, 3, image_size, image_size) uint8 RGB, decoded by all cores.
 
     The short side is resized to ``image_size`` (bicubic, antialiased) and the centre cut out, as CLIP evaluates. The
@@ -47,6 +52,8 @@ def decode(paths: Sequence[Path], image_size: int) -> Tensor:
     Args:
         paths: the files.
         image_size: side in px.
+        boxes: the part of each photo to be taken in place of the whole, (N, 4): left, top, right, bottom in px of the
+            file; all 0 for the whole.
 
     Raises:
         UnreadablePhotos: files cannot be decoded in full.
@@ -56,7 +63,8 @@ def decode(paths: Sequence[Path], image_size: int) -> Tensor:
 
     def read(number: int) -> str | None:
         try:
-            block[number] = torch.from_numpy(_pixels(paths[number], image_size)).permute(2, 0, 1)
+            box = None if boxes is None or not boxes[number].any() else tuple(boxes[number].tolist())
+            block[number] = torch.from_numpy(_pixels(paths[number], image_size, box)).permute(2, 0, 1)
         except Exception as error:  # Pillow raises nearly anything on a broken file
             return f"{paths[number]} ({error or type(error).__name__})"
         return None
@@ -80,9 +88,14 @@ def unreadable(files: Sequence[str], progress: Callable[[str, int, int], None] |
             progress("pictures", start + len(some_files), len(files))
 
 
-def _pixels(path: Path, side: int) -> np.ndarray:
+def _pixels(path: Path, side: int, box: Box | None = None) -> np.ndarray:
     """(side, side, 3) uint8."""
     with Image.open(path) as image:
+        upright = (_from_windows(path) if image.format == "PPM" else None) or image
+        if box is not None:
+            upright = upright.crop(_within(box, image.size))
+        if upright is not image:
+            return np.array(_resized_centre(_eight_bit(upright), side).convert("RGB"))
         full, orientation = image.size, image.getexif().get(ExifTags.Base.Orientation, 1)
         drafted = image.draft(None, (-(-8 * side // 5),) * 2)  # see _shrunk_centre
         image.load()
@@ -92,6 +105,31 @@ def _pixels(path: Path, side: int) -> np.ndarray:
         else:
             centre = _shrunk_centre(_eight_bit(image), side, full, full[0] / drafted[1][2], orientation)
         return np.array(centre.convert("RGB"))
+
+
+def _from_windows(path: Path) -> Image.Image | None:
+    """The picture in a PPM file whose header has line ends of Windows; None for all others.
+
+    By its definition one blank ends the header, so readers take the line feed after it for the first value: red is seen
+    as green, green as blue, and blue as the red of the next pixel.
+    """
+    content = path.read_bytes()
+    header = WINDOWS_PPM.match(content)
+    if header is None or len(content) != header.end() + 3 * int(header[1]) * int(header[2]):
+        return None
+    return Image.frombytes("RGB", (int(header[1]), int(header[2])), content[header.end() :])
+
+
+def _within(box: Box, size: tuple[int, int]) -> Box:
+    """A box that lies in an image of a size in part or in full, as far as it does.
+
+    Raises:
+        ValueError: no part of it does.
+    """
+    left, top, right, bottom = max(0, box[0]), max(0, box[1]), min(size[0], box[2]), min(size[1], box[3])
+    if left >= right or top >= bottom:
+        raise ValueError(f"the box {box} is not within its {size[0]} x {size[1]} px")
+    return left, top, right, bottom
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import torch
 
+from scenarios.division import divide
 from scenarios.photos import SPLITS, Found, Photo, compose, look
 from scenarios.pixels import photo_store
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
@@ -49,11 +49,13 @@ def folder(
 
     So test and validation depend on the class's own files alone: not on the seed, on where the folder lies, or on the
     other classes. Adding photos to a class can move others of it across a border; a CSV with ``split`` freezes the
-    splits, and keeps photos together that show the same thing.
+    splits.
 
-    In a CSV (columns ``path,label[,split]``, paths relative to the CSV's folder) a ``split`` is obeyed: ``test``,
-    ``val``, ``train`` (protected or target data) or ``base`` (pretraining, whatever ``base_share`` is). Rows without
-    one are split as above among themselves. Folders of these names, with the class folders inside, are splits too.
+    In a CSV (columns ``path,label[,split][,group]``, paths relative to the CSV's folder) a ``split`` is obeyed:
+    ``test``, ``val``, ``train`` (protected or target data) or ``base`` (pretraining, whatever ``base_share`` is). Rows
+    without one are split as above among themselves. Folders of these names, with the class folders inside, are splits
+    too. Photos of one ``group`` show the same thing, such as frames of one drive: they are in one split, ordered by the
+    hash of the group's name, so that a split may get some photos more than its share.
 
     Args:
         seed: decides which photos of the pool are the protected data; with the whole pool in use, nothing.
@@ -75,7 +77,7 @@ def folder(
     photos = found.photos
     target, kept = _choose(photos, compose(target), protected)
     classes = tuple(sorted((target, *kept)))
-    splits = _split(photos, target, kept, base_share)
+    splits = split_photos(photos, target, kept, base_share)
     _check_counts(splits, data, found)
     if told := "; ".join(f"of {label} {found.told(label)}" for label in classes if found.told(label)):
         warnings.warn(f"{data}: photos left out: {told}", stacklevel=2)
@@ -85,11 +87,13 @@ def folder(
     store = photo_store([photo.path for photo in everything], image_size)
     store.fill(range(len(everything)))  # drawn or not: whether the photos can serve must not depend on the seed
     row_of = {photo: row for row, photo in enumerate(everything)}
+    grouped = any(photo.group for photo in everything)
 
     def images(photos: Iterable[Photo]) -> LabelledImages:
         photos = list(photos)
         labels = torch.tensor([classes.index(photo.label) for photo in photos])
-        return LabelledImages(store.take([row_of[photo] for photo in photos]), labels)
+        groups = [photo.group or "" for photo in photos] if grouped else None
+        return LabelledImages(store.take([row_of[photo] for photo in photos]), labels, groups)
 
     base = [photo for label in classes for photo in splits[label]["base"]]
     return DevelopmentStream(
@@ -167,43 +171,32 @@ def _prompts(prompt: str, classes: Sequence[str]) -> tuple[str, ...]:
     return prompts
 
 
-def _split(
+def split_photos(
     photos: dict[str, list[Photo]], target: str, protected: Sequence[str], base_share: float
 ) -> dict[str, Splits]:
     """The splits of each class in the stream; see ``folder`` for the rule."""
 
     def held_back(rest: int) -> int:
-        return max(1, round(rest * base_share)) if base_share else 0
+        return max(1, round(rest * base_share)) if base_share and rest else 0
 
-    splits = {label: _split_class(photos[label], held_back) for label in protected}
-    base = sum(len(parts["base"]) for parts in splits.values())
-    rare = max(1, int(base * RARE_SHARE)) if base_share else 0
+    free = {label: sum(photo.split is None for photo in photos[label]) for label in (*protected, target) if label}
+    quotas = {label: {"test": n * TEST_PERCENT // 100, "val": n * VAL_PERCENT // 100} for label, n in free.items()}
+    for label, wanted in quotas.items():
+        wanted["base"] = held_back(free[label] - sum(wanted.values()))
     if target:
-        splits[target] = _split_class(photos[target], lambda rest: min(rare, held_back(rest)))
-    return splits
-
-
-def _split_class(photos: Iterable[Photo], held_back: Callable[[int], int]) -> Splits:
-    """One class: rows with a split obeyed, the others divided; ``held_back`` maps what val and test leave to base."""
-    photos = list(photos)
-    free = sorted((photo for photo in photos if photo.split is None), key=_rank)
-    test, val = (len(free) * percent // 100 for percent in (TEST_PERCENT, VAL_PERCENT))
-    rest = test + val
-    base = rest + held_back(len(free) - rest) if free else 0
-    divided = {"test": free[:test], "val": free[test:rest], "base": free[rest:base], "train": free[base:]}
-    split_of = {photo: split for split in SPLITS for photo in divided[split]}
-    return {split: [photo for photo in photos if (photo.split or split_of[photo]) == split] for split in SPLITS}
-
-
-def _rank(photo: Photo) -> tuple[bytes, str]:
-    # "surrogateescape": Linux allows file names that are not Unicode.
-    name = f"{photo.label}/{photo.name}".encode(errors="surrogateescape")
-    return hashlib.sha256(name).digest(), str(photo.path)
+        told = sum(photo.split == "base" for label in protected for photo in photos[label])
+        rare = max(1, int((told + sum(quotas[label]["base"] for label in protected)) * RARE_SHARE))
+        quotas[target]["base"] = min(rare, quotas[target]["base"])
+    split_of = divide([photo for label in quotas for photo in photos[label]], quotas)
+    return {
+        label: {split: [photo for photo in photos[label] if split_of[photo] == split] for split in SPLITS}
+        for label in quotas
+    }
 
 
 def divided(photos: dict[str, list[Photo]], base_share: float = 0.4) -> dict[str, Splits]:
     """The splits of each class, were it protected; those of the target differ in ``base`` and ``train`` alone."""
-    return _split(photos, "", list(photos), base_share)
+    return split_photos(photos, "", list(photos), base_share)
 
 
 def shortages(splits: dict[str, Splits], found: Found) -> list[str]:
@@ -213,8 +206,10 @@ def shortages(splits: dict[str, Splits], found: Found) -> list[str]:
         counts = {split: len(photos) for split, photos in splits[label].items()}
         if any(counts[split] < least for split, least in MINIMUM.items()):
             parts = ", ".join(f"{count} {split}" for split, count in counts.items())
-            left_out = f"; left out: {found.told(label)}" if found.told(label) else ""
-            short.append(f"class {label!r} has {sum(counts.values())} ({parts}{left_out})")
+            groups = {photo.group for photos in splits[label].values() for photo in photos if photo.group}
+            told = f"; {len(groups)} groups" if groups else ""
+            told += f"; left out: {found.told(label)}" if found.told(label) else ""
+            short.append(f"class {label!r} has {sum(counts.values())} ({parts}{told})")
     return short
 
 

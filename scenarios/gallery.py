@@ -18,7 +18,8 @@ from scenarios.pixels import PixelStore
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
 
 # Each split draws its pictures from a renderer seed of its own, so no picture can be in two.
-SPLIT_SEEDS = {"base": 101, "train": 102, "val": 103, "test": 104, "calibration": 105, "pairs": 106}
+SPLIT_SEEDS = {"base": 101, "train": 102, "val": 103, "test": 104, "calibration": 105, "pairs": 106, "probe": 107}
+SCORED = (TEST, PROBE) = ("test", "probe")  # probe: what streams themselves are judged by, so that test stays unseen
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class Plan:
         protected_per_class: int | None = None,
         val_per_class: int | None = None,
         test_per_class: int | None = None,
+        scored: str = TEST,
     ) -> DevelopmentStream:
         """The stream for one seed. Options that are None are as in ``sizes``.
 
@@ -156,10 +158,13 @@ class Plan:
             protected_per_class: labelled images of each protected class, up to the pool.
             val_per_class: validation images of each class.
             test_per_class: test images of each class.
+            scored: test, or probe: other pictures in place of test's, to judge a stream, a base or a setting by.
 
         Raises:
-            ValueError: a size is out of range.
+            ValueError: a size is out of range, or ``scored`` is neither.
         """
+        if scored not in SCORED:
+            raise ValueError(f"scored must be {' or '.join(SCORED)}, not {scored!r}")
         asked = {
             "image_size": image_size,
             "target_images": target_images,
@@ -178,23 +183,23 @@ class Plan:
             classes=self.classes,
             prompts=tuple(self.prompts.values()),
             rounds=self.rounds,
-            data=tuple(self._round(round_, seed, sizes) for round_ in self.rounds),
-            options=dict(vars(sizes)),
+            data=tuple(self._round(round_, seed, sizes, scored) for round_ in self.rounds),
+            options=vars(sizes) | ({} if scored == TEST else {"scored": scored}),
             pretraining=partial(self.pretraining, sizes.image_size),
             base=f"{self.base or self.name}.safetensors",
             recipe=self.recipe,
             counterfactuals=partial(self.counterfactuals, sizes.image_size),
         )
 
-    def _round(self, round_: Round, seed: int, sizes: Sizes) -> RoundData:
-        scored = [name for name in self.classes if name in round_.classes]
+    def _round(self, round_: Round, seed: int, sizes: Sizes, scored: str) -> RoundData:
+        classes = [name for name in self.classes if name in round_.classes]
         protected = [name for name in self.classes if name in round_.protected]
         size = sizes.image_size
         return RoundData(
             train=self._images("train", [round_.target], size, partial(self._drawn, seed, sizes.target_images)),
             protected=self._images("train", protected, size, partial(self._kept, seed, sizes)),
-            val=self._images("val", scored, size, lambda _: range(sizes.val_per_class)),
-            test=self._images("test", scored, size, lambda _: range(sizes.test_per_class)),
+            val=self._images("val", classes, size, lambda _: range(sizes.val_per_class)),
+            test=self._images(scored, classes, size, lambda _: range(sizes.test_per_class)),
         )
 
     def _drawn(self, seed: int, count: int, name: str) -> list[int]:

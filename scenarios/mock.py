@@ -100,4 +100,4 @@ def noise_images(classes: Sequence[str], names: Sequence[str], count: int, seed:
 def _only(images: LabelledImages, classes: Sequence[str], round_: Round) -> LabelledImages:
     """Those of the images whose class is scored in the round."""
     rows = torch.isin(images.labels, torch.tensor([classes.index(name) for name in round_.classes]))
-    return LabelledImages(images.images[rows], images.labels[rows])
+    return images.chosen(rows)

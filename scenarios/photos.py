@@ -26,6 +26,7 @@ class Photo:
     name: str
     path: Path
     split: str | None = None  # where the user decided it: one of SPLITS
+    group: str | None = None  # where the user named it: what it shows together with others
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,12 @@ def find_photos(data: str) -> dict[str, list[Photo]]:
 
 
 def look(data: str) -> Found:
-    """The photos in a folder of class-named folders, or in a CSV with the columns ``path,label[,split]``.
+    """The photos in a folder of class-named folders, or in a CSV with the columns ``path,label[,split][,group]``.
 
     In a folder, files in folders below a class folder count. Hidden files and files of a kind that Pillow cannot read
     are left out and counted. Where the only folders are named as splits (``train``, ``val``, ``test``, ``base``), the
-    class folders are inside them and each photo keeps its split. In a CSV every row counts. Names are compared in
+    class folders are inside them and each photo keeps its split. In a CSV every row counts, and rows with the same
+    ``group`` belong together, such as frames of one drive. Names are compared in
     Unicode's composed form, as file systems differ in it.
 
     Args:
@@ -181,7 +183,8 @@ def _in_csv(file: Path) -> dict[str, list[Photo]]:
         else:
             # Without the class folder in front, a CSV of a tree of folders gives the same names as the tree itself.
             below = compose(name).removeprefix(f"{label}/")
-            found.setdefault(label, []).append(Photo(label, below, file.parent / name, split))
+            photo = Photo(label, below, file.parent / name, split, row["group"] or None)
+            found.setdefault(label, []).append(photo)
         lines.setdefault(name, line)
     if problems:
         raise ValueError(f"data: {file}: {some(problems)}: correct or remove these rows")
@@ -191,18 +194,18 @@ def _in_csv(file: Path) -> dict[str, list[Photo]]:
 def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
     """Line number and stripped cells of every row."""
     try:
-        table = read_table(file, ("path", "label"), ("split",), short=True)
+        table = read_table(file, ("path", "label"), ("split", "group"), short=True)
     except MissingColumns as error:
         raise ValueError(
             f"data: {file} has no column {' and no column '.join(error.missing)}, its first line is {error.header}: "
-            "name the columns path,label[,split] there, with commas between"
+            "name the columns path,label[,split][,group] there, with commas between"
         ) from None
     except WrongColumns as error:
         raise ValueError(f"data: {error}") from None
     except UnreadableTable as error:
         raise ValueError(
             f"data: {file} is neither a folder nor a CSV in UTF-8 ({error}): give a folder of class-named "
-            "folders, or a CSV with the columns path,label[,split]"
+            "folders, or a CSV with the columns path,label[,split][,group]"
         ) from None
     if not len(table):
         raise ValueError(f"data: {file} has no rows: list one photo per row")

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import pandas as pd
 import torch
 
 from scenarios.decoding import TRANSFORM, UnreadablePhotos, decode
+from scenarios.external import external_images
 from scenarios.pixels import PixelStore, load_photos
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
-from scenarios.table_files import MissingColumns, UnreadableTable, WrongColumns, read_table, with_slashes
 from scenarios.wording import some
 
 VARIABLE = "MDS_BENCH_DATA"
@@ -42,6 +43,9 @@ class Pool:
         files: all images listed, whatever the stream takes of them: one collection of pixels for all streams.
         rows: (class, split) -> indices into ``files``, in an order that follows from the images' names alone.
         dropped: reason -> how many listed images belong to no class of the stream.
+        groups: what each of ``files`` shows together with others, "" for nothing; None where no file does.
+        boxes: the part of each that is seen, (N, 4) int64: left, top, right, bottom in px, all 0 for the whole; None
+            where all are seen whole.
     """
 
     source: Source
@@ -50,6 +54,8 @@ class Pool:
     files: Sequence[str]
     rows: Mapping[tuple[str, str], np.ndarray]
     dropped: Mapping[str, int]
+    groups: Sequence[str] | None = None
+    boxes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,8 @@ def develop(
     rounds: Sequence[Round],
     choices: Choices,
     options: Mapping[str, Any],
+    base: str | None = None,
+    mirror: bool = True,
 ) -> DevelopmentStream:
     """The stream of a pool: the seed draws the protected images, everything else is the first of each class's order.
 
@@ -137,6 +145,9 @@ def develop(
         rounds: the target and the protected classes of each.
         choices: sizes, and how training sees the images.
         options: for the record, beside ``choices``.
+        base: file name of the base that is shipped for it; else one is trained on the pool's images of the split
+            "base", if it has any.
+        mirror: whether a mirrored image is of the same class.
 
     Raises:
         ValueError: a class lacks images, or images cannot be read.
@@ -156,9 +167,18 @@ def develop(
             if label in protected
         },
     }
-    images = _Images(pool, choices.image_size, [part for split in rows.values() for part in split.values()])
+    held_back = {label: pool.rows[label, "base"] for label in classes if (label, "base") in pool.rows}
+    images = _Images(
+        pool,
+        choices.image_size,
+        at_once=[part for split in rows.values() for part in split.values()],
+        later=list(held_back.values()),
+    )
     scored = {split: images.of(rows[split], classes, classes) for split in ("val", "test")}
-    external = load_photos(_external_images(choices.external, pool), choices.image_size) if choices.external else None
+    external = None
+    if choices.external:
+        listed = external_images(choices.external, pool.folders, pool.source.title)
+        external = load_photos(listed, choices.image_size)
     data = []
     for round_ in rounds:
         known = classes[: len(round_.classes)]
@@ -180,7 +200,10 @@ def develop(
         rounds=tuple(rounds),
         data=tuple(data),
         options=choices.options() | dict(options),  # without ``data``: the same images elsewhere are the same stream
+        pretraining=partial(images.of, held_back, list(held_back), classes) if held_back else None,
+        base=base,
         augment=choices.augment,
+        mirror=mirror,
     )
 
 
@@ -213,16 +236,20 @@ class _Images:
     only those taken are looked at. The collection is the same for every stream and seed of a data set.
     """
 
-    def __init__(self, pool: Pool, image_size: int, parts: Sequence[np.ndarray]) -> None:
-        rows = np.unique(np.concatenate(parts))
+    def __init__(self, pool: Pool, image_size: int, at_once: Sequence[np.ndarray], later: Sequence[np.ndarray]) -> None:
+        rows, known = np.unique(np.concatenate(at_once)), np.unique(np.concatenate([*at_once, *later]))
         stamps: Any = np.zeros(len(pool.files), dtype=np.int64)
-        stamps[rows] = [_stamp(pool.files[row]) for row in rows]
-        digest = hashlib.sha256("\0".join(pool.files).encode(errors="surrogateescape")).hexdigest()
+        stamps[known] = [_stamp(pool.files[row]) for row in known]
+        digest = hashlib.sha256("\0".join(pool.files).encode(errors="surrogateescape"))
+        digest.update(b"" if pool.boxes is None else pool.boxes.tobytes())
+        self._groups = pool.groups
         self._store = PixelStore(
-            name=f"{pool.source.title} {TRANSFORM} {digest}",
+            name=f"{pool.source.title} {TRANSFORM} {digest.hexdigest()}",
             stamps=stamps,
             image_size=image_size,
-            make=lambda rows: decode([Path(pool.files[row]) for row in rows], image_size),
+            make=lambda rows: decode(
+                [Path(pool.files[row]) for row in rows], image_size, None if pool.boxes is None else pool.boxes[rows]
+            ),
         )
         try:
             self._store.fill(rows)
@@ -235,8 +262,9 @@ class _Images:
     def of(self, rows: Mapping[str, np.ndarray], names: Sequence[str], classes: Sequence[str]) -> LabelledImages:
         """The images of the classes ``names``, one class after the other."""
         labels = [torch.full((len(rows[name]),), classes.index(name)) for name in names]
-        taken = self._store.take(np.concatenate([rows[name] for name in names]))
-        return LabelledImages(taken, torch.cat(labels))
+        taken = np.concatenate([rows[name] for name in names])
+        groups = None if self._groups is None else [self._groups[row] for row in taken.tolist()]
+        return LabelledImages(self._store.take(taken), torch.cat(labels), groups)
 
 
 def _stamp(file: str) -> int:
@@ -250,48 +278,4 @@ def _stamp(file: str) -> int:
 
 def _first(images: LabelledImages, count: int) -> LabelledImages:
     """A view of the first images: rounds share their memory."""
-    return images if count == len(images) else LabelledImages(images.images[:count], images.labels[:count])
-
-
-def _external_images(file: str, pool: Pool) -> list[Path]:
-    """The images with slabel 1 in a CSV ``filepath,title,slabel``, in its order and once each.
-
-    Raises:
-        ValueError: the CSV or a row of it cannot serve; the message has the line and the column.
-    """
-    path = Path(file).expanduser().absolute()
-    images: dict[Path, None] = {}
-    problems = []
-    for line, row in _csv_rows(path):
-        image = path.parent / with_slashes(path.parent, row["filepath"])
-        if not row["filepath"] or not image.is_file():
-            problems.append(f"line {line}, column filepath: there is no file {row['filepath']!r}")
-        elif any(image.resolve().is_relative_to(folder.resolve()) for folder in pool.folders):
-            problems.append(f"line {line}, column filepath: {row['filepath']} belongs to {pool.source.title} itself")
-        elif not row["title"]:
-            problems.append(f"line {line}, column title: it is empty")
-        elif row["slabel"] not in ("0", "1"):
-            problems.append(f"line {line}, column slabel: {row['slabel']!r} is neither 1 (shows the target) nor 0")
-        elif row["slabel"] == "1":
-            images[image] = None
-    if problems:
-        raise ValueError(f"external: {path}: {some(problems)}: correct or remove these rows")
-    if not images:
-        raise ValueError(f"external: {path} has no row with slabel 1: list images that show the target")
-    return list(images)
-
-
-def _csv_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Line number and stripped cells of every row."""
-    columns = ("filepath", "title", "slabel")
-    try:
-        return read_table(path, columns, short=True).stripped()
-    except MissingColumns as error:
-        raise ValueError(
-            f"external: {path}, line 1 has no column {some(error.missing)}, it is {error.header}: name the columns "
-            f"{','.join(columns)}"
-        ) from None
-    except WrongColumns as error:
-        raise ValueError(f"external: {error}") from None
-    except UnreadableTable as error:
-        raise ValueError(f"external: {path} is no CSV in UTF-8 ({error}): give one with {','.join(columns)}") from None
+    return images if count == len(images) else images.chosen(slice(count))

@@ -14,48 +14,13 @@ from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
 from avalanche.benchmarks.scenarios.generic_scenario import CLScenario, EagerCLStream
 from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from scenarios.counterfactual import Counterfactuals
+from scenarios.labelled_images import LabelledImages
+
+__all__ = ["DevelopmentStream", "Experiences", "ImageExperience", "LabelledImages", "Round", "RoundData"]
 
 SCENES = 600  # shown under the target and under a protected class, shared evenly by these; a round's at most
-
-
-class LabelledImages(Dataset[tuple[Tensor, int]]):
-    """Images kept as bytes: ``images`` (N, 3, H, W) uint8 and ``labels`` (N,) int64.
-
-    An item is what any Avalanche strategy can train on: the image as float32 in [0, 1] and the label as an int.
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or labels.shape != images.shape[:1]:
-            raise ValueError(
-                f"expected uint8 images (N, 3, H, W) and N labels, got {images.dtype} {tuple(images.shape)} "
-                f"and labels {tuple(labels.shape)}"
-            )
-        self.images, self.labels = images, labels.long()
-        self.targets: list[int] = self.labels.tolist()  # the name Avalanche looks for
-        self._digest: str | None = None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index].float() / 255, self.targets[index]
-
-    def digest(self) -> str:
-        """SHA-256 over shape, labels and pixels, as 64 hexadecimal digits; computed once."""
-        if self._digest is None:
-            sha = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-            sha.update(self.labels.numpy().tobytes())
-            sha.update(self.images.contiguous().numpy().data)
-            self._digest = sha.hexdigest()
-        return self._digest
-
-    @staticmethod
-    def concatenate(parts: Sequence[LabelledImages]) -> LabelledImages:
-        """One data set with the images of all ``parts``, in order."""
-        return LabelledImages(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]))
 
 
 class ImageExperience(DatasetExperience):
@@ -64,12 +29,13 @@ class ImageExperience(DatasetExperience):
     Strategies that assemble their own batches read those tensors; all others iterate over ``dataset`` as usual.
     """
 
-    def __init__(self, data: LabelledImages, target: int, augment: bool = False) -> None:
+    def __init__(self, data: LabelledImages, target: int, augment: bool = False, mirror: bool = True) -> None:
         # Task label 0 everywhere and task-aware items: otherwise Avalanche's LwF and DER fail.
         super().__init__(dataset=_make_taskaware_classification_dataset(data, task_labels=0, targets=data.targets))
         self.data = data
         self.target = target  # the label of the round's target class
         self.augment = augment  # whether training should see varied views of the images
+        self.mirror = mirror  # whether these may be mirrored
 
     @property
     def images(self) -> Tensor:
@@ -84,16 +50,18 @@ class ImageExperience(DatasetExperience):
     def divided(self, share: float, seed: int) -> tuple[ImageExperience, ImageExperience]:
         """Two experiences: without a share of each class's images, and with these alone; ``seed`` draws them.
 
-        The first has one image of a class or more, so of a class of one image the second has none.
+        No group is divided: of a class with groups, as large a share of its groups is held out. The first has one image
+        or group of a class or more, so of a class of one the second has none.
         """
         held = torch.zeros(len(self.data), dtype=torch.bool)
         for label in self.labels.unique().tolist():
-            rows = (self.labels == label).nonzero()[:, 0]
-            count = min(max(1, round(share * len(rows))), len(rows) - 1)
-            held[rows[random.Random(f"{seed} held out {label}").sample(range(len(rows)), count)]] = True
+            units = self.data.units((self.labels == label).nonzero()[:, 0].tolist())
+            count = min(max(1, round(share * len(units))), len(units) - 1)
+            for number in random.Random(f"{seed} held out {label}").sample(range(len(units)), count):
+                held[units[number]] = True
         parts = []
         for chosen in (~held, held):
-            part = ImageExperience(LabelledImages(self.images[chosen], self.labels[chosen]), self.target, self.augment)
+            part = ImageExperience(self.data.chosen(chosen), self.target, self.augment, self.mirror)
             part.current_experience, part.origin_stream = self.current_experience, self.origin_stream
             parts.append(part)
         return parts[0], parts[1]
@@ -152,6 +120,7 @@ class DevelopmentStream:
         recipe: how the base is trained, where it differs from the usual way.
         augment: whether training sees varied views of the images (crops, rotations, mirror images): for every method
             alike, as it belongs to the data.
+        mirror: whether a mirrored image is of the same class, so that views may be mirrored: not so of many signs.
         counterfactuals: makes pairs of pictures of one scene, where the stream can: called as (class A, class B,
             count=…, split="pairs"), it gives ``scenarios.counterfactual.Counterfactuals``.
     """
@@ -168,6 +137,7 @@ class DevelopmentStream:
     base: str | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     augment: bool = False
+    mirror: bool = True
     counterfactuals: Callable[..., Counterfactuals] | None = None
     _divided: dict[str, Experiences] = field(default_factory=dict, init=False, repr=False)
 
@@ -202,7 +172,7 @@ class DevelopmentStream:
         for name in ("train", "protected", "val", "test"):
             augment = self.augment and name in ("train", "protected")
             experiences = [
-                ImageExperience(getattr(data, name), self.classes.index(round_.target), augment)
+                ImageExperience(getattr(data, name), self.classes.index(round_.target), augment, self.mirror)
                 for round_, data in zip(self.rounds, self.data, strict=True)
             ]
             streams.append(EagerCLStream(name, experiences))

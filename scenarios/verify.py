@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from scenarios import bdd100k, places365, unknown_name
+from scenarios import bdd100k, gtsrb, places365, unknown_name
 from scenarios.bdd100k_files import SOURCE as BDD100K
 from scenarios.bdd100k_files import locate as locate_bdd100k
 from scenarios.decoding import unreadable
+from scenarios.gtsrb_files import SOURCE as GTSRB
+from scenarios.gtsrb_files import locate as locate_gtsrb
 from scenarios.pixels import Progress
 from scenarios.places365_files import SOURCE as PLACES365
 from scenarios.places365_files import locate as locate_places365
@@ -25,6 +28,18 @@ FOGGY = {"train": 57, "val": 43, "test": 43}
 # Official sizes of Places365-Standard; a class has 3,068 to 5,000 images to train on.
 PLACES_TRAIN, PLACES_TRAIN_OF_CLASS, PLACES_VAL, PLACES_VAL_OF_CLASS = 1_803_460, (3_068, 5_000), 36_500, 100
 ALL = "all classes"
+
+# Official sizes of GTSRB, by class number; a track has 30 photos, one of class 33 has 29.
+SIGNS_TRAIN = (
+    *(210, 2220, 2250, 1410, 1980, 1860, 420, 1440, 1410, 1470, 2010, 1320, 2100, 2160, 780, 630, 420, 1110, 1200, 210),
+    *(360, 330, 390, 510, 270, 1500, 600, 240, 540, 270, 450, 780, 240, 689, 420, 1200, 390, 210, 2070, 300, 360, 240),
+    240,
+)
+SIGNS_TEST = (
+    *(60, 720, 750, 450, 660, 630, 150, 450, 450, 480, 660, 420, 690, 720, 270, 210, 150, 360, 390, 60, 90, 90, 120),
+    *(150, 90, 480, 180, 60, 150, 90, 150, 270, 60, 210, 120, 390, 120, 60, 690, 90, 90, 60, 90),
+)
+SIGNS_OF_TRACK = 30
 
 MANY = 20  # classes: of more, only those that differ are written out
 
@@ -175,6 +190,25 @@ def _places365_counts(pool: Pool) -> Iterator[Count]:
     yield Count(ALL, "val", sum(val.values()), (PLACES_VAL,) * 2)
 
 
+def _gtsrb_counts(pool: Pool) -> Iterator[Count]:
+    """Photos and tracks of GTSRB's training part, whatever the stream makes of them, and photos of its test."""
+    assert pool.groups is not None
+    photos, tracks = (Counter(group[:5] for group in groups if group) for groups in (pool.groups, set(pool.groups)))
+    rows = {label: pool.rows.get((label, "test"), ()) for label in pool.classes}
+    test = {label: sum(not pool.groups[row] for row in found) for label, found in rows.items()}
+    found: dict[str, list[int]] = {}
+    for number, label in enumerate(pool.classes):
+        key, train = f"{number:05}", SIGNS_TRAIN[number]
+        counts = {"photos": (photos[key], train), "tracks": (tracks[key], -(-train // SIGNS_OF_TRACK))}
+        if any(test.values()):
+            counts["test"] = (test[label], SIGNS_TEST[number])
+        for what, (own, official) in counts.items():
+            yield Count(label, what, own, (official,) * 2)
+            found[what] = [a + b for a, b in zip(found.get(what, (0, 0)), (own, official), strict=True)]
+    for what, (own, official) in found.items():
+        yield Count(ALL, what, own, (official,) * 2)
+
+
 Check = tuple[
     Source, Callable[[Path], dict[str, Path | None]], Callable[[Path], Pool], Callable[[Pool], Iterator[Count]]
 ]
@@ -182,6 +216,7 @@ Check = tuple[
 CHECKS: dict[str, Check] = {
     name: (BDD100K, locate_bdd100k, partial(bdd100k.pool, name), _bdd100k_counts) for name in bdd100k.PLANS
 } | {places365.NAME: (PLACES365, locate_places365, places365.pool, _places365_counts)}
+CHECKS |= {name: (GTSRB, locate_gtsrb, partial(gtsrb.pool, name), _gtsrb_counts) for name in gtsrb.TARGETS}
 
 
 def _absent(files: Sequence[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 The JSON is ``results/records/<scenario>/<method>-seed<seed>-<run_id>.json``. The ``.csv.gz`` of the same stem has a row
 for every scored image of every round: ``round`` (index into the record's rounds, from 0), ``split`` ("val" or "test"),
-``index`` (position in the split), and the class names ``label``, ``old`` and ``new``. All counts follow from it.
+``index`` (position in the split), and the class names ``label``, ``old`` and ``new``. All counts follow from it. Where
+images of a stream belong together, ``group`` names them: empty for an image that stands for itself.
 ``benchmark.records.schema`` says what a record holds.
 """
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ["round", "split", "index", "label", "old", "new"]
+GROUP = "group"  # a column that only some have
 
 
 def record_path(results: Path, scenario: str, method: str, seed: int, run_id: str) -> Path:
@@ -85,8 +87,12 @@ def saving(path: Path) -> Iterator[None]:
 def _table_bytes(predictions: pd.DataFrame) -> bytes:
     table = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=table, mtime=0) as file:  # no name, no time: same bytes again
-        file.write(predictions[COLUMNS].to_csv(index=False, lineterminator="\n").encode())
+        file.write(predictions[_columns(predictions)].to_csv(index=False, lineterminator="\n").encode())
     return table.getvalue()
+
+
+def _columns(table: pd.DataFrame) -> list[str]:
+    return [*COLUMNS, GROUP] if GROUP in table else COLUMNS
 
 
 def _replace_both(path: Path, content: bytes, table: bytes) -> None:
@@ -184,7 +190,7 @@ def read_all(results: Path) -> list[Record]:
 
 
 def read_predictions(path_of_record: Path) -> pd.DataFrame:
-    """The predictions kept with a record: ``round`` and ``index`` are integers, the rest text.
+    """The predictions kept with a record: ``round`` and ``index`` are integers, the rest text; ``group`` where it is.
 
     Raises:
         ValueError: if the file is missing or damaged; one line names it.
@@ -195,7 +201,7 @@ def read_predictions(path_of_record: Path) -> pd.DataFrame:
     try:  # "NA" and "007" are class names too: nothing may become a number or a missing value
         text = io.StringIO(gzip.decompress(path.read_bytes()).decode(), newline="")
         table = pd.read_csv(text, dtype=str, keep_default_na=False, lineterminator="\n")
-        return table[COLUMNS].astype({"round": int, "index": int})
+        return table[_columns(table)].astype({"round": int, "index": int})
     except (OSError, EOFError, KeyError, ValueError, zlib.error) as error:
         raise ValueError(f"{path}: no predictions to be read: {' '.join(str(error).split())}") from error
 

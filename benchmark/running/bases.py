@@ -84,8 +84,8 @@ def shipped_base(name: str) -> Path | None:
 
 
 def recipe_of(stream: DevelopmentStream) -> dict[str, Any]:
-    """How the stream wants its base trained: its own recipe, and varied views where its methods see them too."""
-    return {"augment": True} | stream.recipe if stream.augment else dict(stream.recipe)
+    """How the stream wants its base trained: its own recipe, and views as its methods see them."""
+    return {"augment": stream.augment, "mirror": stream.mirror} | stream.recipe
 
 
 def trained_base(stream: DevelopmentStream, recipe: Recipe, device: str, progress: Progress) -> Path:

@@ -22,7 +22,7 @@ class Recipe(BaseModel):
     """How a base is trained. Every image is seen with its natural frequency.
 
     With ``augment`` training sees random views, as streams that ask for it show them; without, images are mirrored half
-    of the time.
+    of the time, unless that changes their class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +38,7 @@ class Recipe(BaseModel):
     prior: float = Field(0.75, ge=0)  # strength of the logit adjustment for rare classes; 0 learns their frequencies
     seed: int = 0
     augment: bool = False
+    mirror: bool = True  # whether a mirrored image is of the same class
     anchor_steps: int = Field(0, ge=0)  # first, with one free vector per class, not its prompt: cheap where many
     fit_steps: int = Field(300, ge=1)  # then, of the text tower alone, towards those vectors
 
@@ -92,8 +93,8 @@ class _Training:
         counts = torch.bincount(data.labels, minlength=len(model.prompts)).float()
         self.adjustment = recipe.prior * (counts.clamp_min(0.5) / counts.sum()).log().to(device)
         self.order = Permutations(len(data), recipe.seed, "pretraining")
-        self.vary, purpose = (augment, "augmentation") if recipe.augment else (_mirror_half, "mirror")
-        self.rng = generator(recipe.seed, purpose)
+        self.vary: Callable[..., Tensor] = augment if recipe.augment else _flip
+        self.rng = generator(recipe.seed, "augmentation" if recipe.augment else "mirror")
         self.done, self.total = 0, self.steps + (recipe.anchor_steps + recipe.fit_steps if recipe.anchor_steps else 0)
 
     def learn_anchors(self, anchors: Tensor) -> None:
@@ -120,7 +121,7 @@ class _Training:
     def _contrast(self, step: int, classes: Tensor) -> Tensor:
         """Cross-entropy of the step's images against class features (C, E)."""
         rows = self.order.take(step * self.recipe.batch_size, self.recipe.batch_size)
-        images = self.vary(self.data.images[rows].to(self.device), self.rng)
+        images = self.vary(self.data.images[rows].to(self.device), self.rng, mirror=self.recipe.mirror)
         logits = self.model.similarity(images, classes) / self.model.temperature
         return F.cross_entropy(logits + self.adjustment, self.data.labels[rows].to(self.device))
 
@@ -146,6 +147,9 @@ def _rate(recipe: Recipe, steps: int, step: int) -> float:
     return recipe.floor + (1 - recipe.floor) * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
 
 
-def _mirror_half(images: Tensor, rng: torch.Generator) -> Tensor:
+def _flip(images: Tensor, rng: torch.Generator, mirror: bool) -> Tensor:
+    """Half of the images mirrored, if they may be."""
+    if not mirror:
+        return images
     flip = (torch.rand(len(images), generator=rng) < 0.5).to(images.device)
     return torch.where(flip[:, None, None, None], images.flip(-1), images)

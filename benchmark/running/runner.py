@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.metrics import scene_pairs
 from benchmark.metrics.counts import count_pairs
 from benchmark.records.environment import describe
-from benchmark.records.files import record_path
+from benchmark.records.files import COLUMNS, GROUP, record_path
 from benchmark.records.schema import (
     BaseInfo,
     ClassCounts,
@@ -180,7 +180,7 @@ class Run:
             seconds=round(sum(result.seconds for result, _ in results), 2),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        empty = pd.DataFrame(columns=["round", "split", "index", "label", "old", "new"])
+        empty = pd.DataFrame(columns=COLUMNS)
         return record, pd.concat([table for _, table in results], ignore_index=True) if results else empty
 
     def _scene_similarities(self, model: nn.Module, number: int) -> Tensor:
@@ -210,6 +210,8 @@ class Run:
         columns: dict[str, Any] = {"round": number, "split": split, "index": range(len(images))}
         for column, codes in (("label", images.labels), ("old", old), ("new", new)):
             columns[column] = names[codes.numpy()].to_numpy()
+        if any(part.groups for data in self.stream.data for part in (data.val, data.test)):
+            columns[GROUP] = images.groups or ""
         return pd.DataFrame(columns)
 
 

@@ -321,7 +321,7 @@ class TestCache:
     ) -> None:
         decoded: list[Path] = []
         read, parsed = real.decode, []
-        monkeypatch.setattr(real, "decode", lambda paths, side: decoded.extend(paths) or read(paths, side))
+        monkeypatch.setattr(real, "decode", lambda paths, *others: decoded.extend(paths) or read(paths, *others))
         parse = bdd100k_files.ijson.items
         monkeypatch.setattr(
             bdd100k_files.ijson, "items", lambda handle, prefix: parsed.append(handle.name) or parse(handle, prefix)

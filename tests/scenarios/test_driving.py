@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ NAMES = ("driving-foggy", "driving-overcast", "driving-tunnel", "driving-rounds"
 TINY = {"image_size": 32, "target_images": 6, "protected_per_class": 5, "val_per_class": 3, "test_per_class": 4}
 
 
-def tiny(name: str, seed: int = 0, **options: int) -> DevelopmentStream:
+def tiny(name: str, seed: int = 0, **options: Any) -> DevelopmentStream:
     return scenarios.build(name, seed, **TINY | options)
 
 
@@ -60,6 +61,17 @@ def test_splits_have_the_asked_sizes_and_share_no_picture(name):
             kind = "train" if split == "protected" else split
             for picture in pictures(getattr(data, split)):
                 assert seen.setdefault(picture, kind) == kind
+
+
+def test_a_stream_can_be_scored_on_pictures_that_no_split_has():
+    usual, probed = tiny("driving-foggy"), tiny("driving-foggy", scored="probe")
+    assert not pictures(probed.data[0].test) & set().union(*(pictures(part) for part in vars(usual.data[0]).values()))
+    for split in ("train", "protected", "val"):
+        assert pictures(getattr(probed.data[0], split)) == pictures(getattr(usual.data[0], split))
+    assert probed.fingerprint != usual.fingerprint and probed.training_fingerprint == usual.training_fingerprint
+    assert probed.options == usual.options | {"scored": "probe"}
+    with pytest.raises(ValueError, match="scored must be test or probe, not 'val'"):
+        tiny("driving-foggy", scored="val")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,7 +21,7 @@ from torchvision import transforms
 
 from scenarios import build, decoding
 from scenarios.decoding import decode
-from scenarios.folder import ENOUGH, MINIMUM, RARE_SHARE, _split, _split_class, folder
+from scenarios.folder import ENOUGH, MINIMUM, RARE_SHARE, divided, folder, split_photos
 from scenarios.photo_kinds import readable_suffixes
 from scenarios.photos import SPLITS, Photo, find_photos, look
 from scenarios.stream import DevelopmentStream
@@ -196,7 +196,7 @@ class TestRule:
     @given(st.integers(ENOUGH, 400), st.floats(0, 0.95))
     def test_every_photo_is_in_one_split_and_no_split_is_too_small(self, count: int, share: float) -> None:
         photos = {"a": self.listed("a", count), "b": self.listed("b", 50), "t": self.listed("t", count)}
-        splits = _split(photos, "t", ["a", "b"], share)
+        splits = split_photos(photos, "t", ["a", "b"], share)
         for label, parts in splits.items():
             assert sorted(p.name for part in parts.values() for p in part) == sorted(p.name for p in photos[label])
             assert all(len(parts[split]) >= least for split, least in MINIMUM.items() if split != "train")
@@ -204,7 +204,7 @@ class TestRule:
         assert splits["t"]["train"] and len(splits["t"]["base"]) <= 1  # 0.18 % of a small base is less than one photo
 
     def test_the_shares(self) -> None:
-        parts = _split_class(self.listed("a", 1000), lambda rest: rest // 4)
+        parts = divided({"a": self.listed("a", 1000)}, 0.25)["a"]
         assert {split: len(part) for split, part in parts.items()} == {
             "base": 150,
             "train": 450,
@@ -216,18 +216,18 @@ class TestRule:
         ("protected", "target", "rare"), [(10, 100, 1), (8000, 1000, 3), (8000, 20, 3), (8000, 9, 2)]
     )
     def test_the_base_sees_the_target_rarely(self, protected: int, target: int, rare: int) -> None:
-        splits = _split({"a": self.listed("a", protected), "t": self.listed("t", target)}, "t", ["a"], 0.4)
+        splits = split_photos({"a": self.listed("a", protected), "t": self.listed("t", target)}, "t", ["a"], 0.4)
         assert len(splits["t"]["base"]) == rare
         assert rare == 1 or rare <= RARE_SHARE * len(splits["a"]["base"])
 
     def test_order_is_not_taken_from_names(self) -> None:
-        test = [int(Path(p.name).stem) for p in _split_class(self.listed("a", 100), lambda _: 0)["test"]]
+        test = [int(Path(p.name).stem) for p in divided({"a": self.listed("a", 100)}, 0)["a"]["test"]]
         assert 30 < sum(test) / len(test) < 70 and test != list(range(25))
 
     def test_given_splits_are_obeyed_and_the_rest_divided(self) -> None:
         given_rows = [photo for split in SPLITS for photo in self.listed("a", 3, split)]
         free = [Photo("a", f"free{i}", Path(f"free{i}")) for i in range(20)]
-        parts = _split_class(given_rows + free, lambda _: 2)
+        parts = divided({"a": given_rows + free}, 0.2)["a"]
         for split in SPLITS:
             assert set(parts[split]) >= {photo for photo in given_rows if photo.split == split}
         assert {split: len(part) for split, part in parts.items()} == {"base": 5, "train": 13, "val": 6, "test": 8}
@@ -256,6 +256,21 @@ class TestCsv:
         }
         first = np.asarray(Image.open(data / "barn" / "000.png")).transpose(2, 0, 1).tobytes()
         assert held["test"][0] == first
+
+    def test_photos_of_a_group_are_in_one_split_and_the_stream_tells_which(self, data: Path) -> None:
+        rows = [f"{c}/{i:03}.png,{c},drive {i // 4}" for c in ("barn", "yard") for i in range(20)]
+        stream = make(write_csv(data / "photos.csv", rows, "path,label,group"))
+        assert stream.pretraining is not None
+        (held,) = stream.data
+        found = {split: set(part.groups or []) for split, part in (vars(held) | {"base": stream.pretraining()}).items()}
+        apart = [found["test"], found["val"], found["base"], found["train"] | found["protected"]]
+        assert sum(map(len, apart)) == len(set.union(*apart)) == 5
+        assert make(data).data[0].test.groups is None
+
+    def test_too_few_groups_are_refused_with_the_counts(self, data: Path) -> None:
+        rows = [f"{c}/{i:03}.png,{c},{c} {i // 10}" for c in ("barn", "yard") for i in range(20)]
+        with pytest.raises(ValueError, match=r"class 'barn' has 20 \(.*0 train, 10 val, 10 test; 2 groups\)"):
+            make(write_csv(data / "photos.csv", rows, "path,label,group"))
 
     def test_splits_without_base_offer_no_pretraining(self, data: Path) -> None:
         splits = ["test"] * 6 + ["val"] * 4 + ["train"] * 3
@@ -464,7 +479,9 @@ class TestFiles:
 
     def test_split_folders_are_splits(self, originals: Path, tmp_path: Path) -> None:
         names = {"base": "base", "train": "Train", "val": "validation", "test": "test"}
-        for label, parts in _split(find_photos(str(originals)), "barn", ["pier", "tall_building", "yard"], 0.4).items():
+        for label, parts in split_photos(
+            find_photos(str(originals)), "barn", ["pier", "tall_building", "yard"], 0.4
+        ).items():
             for split, photos in parts.items():
                 for photo in photos:
                     place = tmp_path / names[split] / label / photo.name
@@ -499,8 +516,8 @@ class TestFiles:
 
     def test_each_file_is_decoded_once(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         opened: list[Path] = []
-        read: Callable[[Path, int], np.ndarray] = decoding._pixels
-        monkeypatch.setattr(decoding, "_pixels", lambda path, side: opened.append(path) or read(path, side))
+        read: Callable[..., np.ndarray] = decoding._pixels
+        monkeypatch.setattr(decoding, "_pixels", lambda path, *others: opened.append(path) or read(path, *others))
         for seed in range(3):
             stream = make(data, seed, protected_per_class=2)
             assert stream.pretraining is not None

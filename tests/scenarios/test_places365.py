@@ -161,7 +161,7 @@ class TestStream:
     def test_what_is_taken_is_decoded_once(self, originals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         decoded: list[Path] = []
         read = real.decode
-        monkeypatch.setattr(real, "decode", lambda paths, side: decoded.extend(paths) or read(paths, side))
+        monkeypatch.setattr(real, "decode", lambda paths, *others: decoded.extend(paths) or read(paths, *others))
         for seed in (0, 0, 1):
             make(originals, seed, protected_per_class=1)
         scored = len(CLASSES) * (CARVED + VAL_OF_CLASS) + OF_CLASS - CARVED

@@ -109,6 +109,9 @@ def test_predictions_survive_their_file(tmp_path: Path) -> None:
     path = files.write(record(), table.assign(extra=1), tmp_path)
     found = files.read_predictions(path)
     assert found.to_dict("records") == table.to_dict("records")
+    grouped = table.assign(group=[f"drive {i // 3}" for i in range(len(names))])
+    path = files.write(record("seed", to=7), grouped, tmp_path)
+    assert files.read_predictions(path).to_dict("records") == grouped.to_dict("records")
 
 
 @given(st.lists(st.floats(), max_size=5))

@@ -61,6 +61,16 @@ def test_counts_are_those_of_the_predictions_and_the_old_model_is_the_base(toy_s
     assert set(table["split"]) == {"val", "test"} and len(rows) == len(test)
 
 
+def test_predictions_name_what_images_belong_to(toy_stream, toy_base):
+    (data,) = toy_stream.data
+    groups = [f"drive {row // 7}" for row in range(len(data.test))]
+    grouped = replace(data, test=LabelledImages(data.test.images, data.test.labels, groups))
+    _, predictions = run(replace(toy_stream, data=(grouped,)), toy_base, "frozen").execute()
+    assert list(predictions.loc[predictions["split"] == "test", "group"]) == groups
+    assert set(predictions.loc[predictions["split"] == "val", "group"]) == {""}
+    assert "group" not in run(toy_stream, toy_base, "frozen").execute()[1]
+
+
 def test_frozen_changes_exactly_nothing(toy_stream, toy_base):
     record, table = run(toy_stream, toy_base, "frozen").execute()
     (result,) = record.rounds

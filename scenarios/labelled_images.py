@@ -1,0 +1,70 @@
+"""Images and their labels in memory, and which of them belong together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class LabelledImages(Dataset[tuple[Tensor, int]]):
+    """Images kept as bytes: ``images`` (N, 3, H, W) uint8 and ``labels`` (N,) int64.
+
+    An item is what any Avalanche strategy can train on: the image as float32 in [0, 1] and the label as an int.
+    ``groups`` names, for each image, what it shows together with others, such as one drive past one sign: such images
+    are no independent samples, and none of them may help to judge what was trained on another. Empty where an image
+    stands for itself; None where all do.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, groups: Sequence[str] | None = None) -> None:
+        if groups is not None and len(groups) != len(images):
+            raise ValueError(f"expected a group for each of {len(images)} images, got {len(groups)}")
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"expected uint8 images (N, 3, H, W) and N labels, got {images.dtype} {tuple(images.shape)} "
+                f"and labels {tuple(labels.shape)}"
+            )
+        self.images, self.labels = images, labels.long()
+        self.targets: list[int] = self.labels.tolist()  # the name Avalanche looks for
+        self.groups = None if groups is None else list(groups)
+        self._digest: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index].float() / 255, self.targets[index]
+
+    def digest(self) -> str:
+        """SHA-256 over shape, labels and pixels, as 64 hexadecimal digits; computed once."""
+        if self._digest is None:
+            sha = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+            sha.update(self.labels.numpy().tobytes())
+            sha.update(self.images.contiguous().numpy().data)
+            self._digest = sha.hexdigest()
+        return self._digest
+
+    def units(self, rows: Sequence[int]) -> list[list[int]]:
+        """``rows`` in lists of those that belong together, in the order in which they are first met."""
+        together: dict[str | int, list[int]] = {}
+        for row in rows:
+            together.setdefault((self.groups[row] if self.groups is not None else "") or row, []).append(row)
+        return list(together.values())
+
+    def chosen(self, rows: Tensor | slice) -> LabelledImages:
+        """Some of the images: rows as a mask (N,) bool, as indices, int64, or as a slice, which shares their memory."""
+        groups = self.groups
+        if groups is not None:
+            groups = [groups[row] for row in torch.arange(len(self))[rows].tolist()]
+        return LabelledImages(self.images[rows], self.labels[rows], groups)
+
+    @staticmethod
+    def concatenate(parts: Sequence[LabelledImages]) -> LabelledImages:
+        """One data set with the images of all ``parts``, in order."""
+        images, labels = torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts])
+        if all(p.groups is None for p in parts):
+            return LabelledImages(images, labels)
+        return LabelledImages(images, labels, [group for p in parts for group in p.groups or [""] * len(p)])
