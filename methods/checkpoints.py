@@ -13,6 +13,7 @@ import open_clip
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from timm.utils.model import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from methods.class_bias import BIAS
@@ -42,6 +43,9 @@ def create_classifier(
 ) -> ClipClassifier:
     """A classifier on an open_clip architecture, with pretrained weights where a tag is given.
 
+    Batch normalisation in the image tower is fixed: the batches of a step are no sample of what the model will meet, as
+    target images come first and classes are shown alike, and a model must answer the same in training and after.
+
     Args:
         prompts: one text per class.
         model: open_clip model name, or ``mds-tiny``. With a tag whose weights were trained with QuickGELU, the
@@ -65,6 +69,7 @@ def create_classifier(
         tokenizer = _quietly(tokenizer_for, model, clip)
     except Exception as error:
         raise why_not(f"the tokenizer of {model}", error) from error
+    freeze_batch_norm_2d(clip.visual)
     classifier = ClipClassifier(clip, prompts, tokenizer, normalisation=normalisation)
     classifier.architecture = model
     return classifier
@@ -128,6 +133,7 @@ def load_checkpoint(
         for key, value in per_class.items():
             setattr(classifier, key, value if key == BIAS else nn.Parameter(value))
     expected = {key: value.shape for key, value in classifier.clip.state_dict().items()}
+    state = {key: value for key, value in state.items() if key in expected or not key.endswith("num_batches_tracked")}
     wrong = [k for k in sorted(expected.keys() | state.keys()) if k not in state or expected.get(k) != state[k].shape]
     if wrong:
         raise ValueError(

@@ -16,9 +16,13 @@ from methods.replay import Replay, ReplaySettings
 class MDSReplaySettings(ReplaySettings, PenaltySettings):
     """Hyper-parameters of MDS-Replay."""
 
-    GRID: ClassVar[dict[str, tuple[Any, ...]]] = PenaltySettings.GRID | {"margin": (0.1, 0.3, 0.6)}
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = PenaltySettings.GRID | {
+        "beta": (5.0, 20.0, 60.0, 200.0),
+        "margin": (0.1, 0.3, 0.6),
+    }
 
     target_share: float = Field(0.25, gt=0, lt=1, description="share of a batch that shows the target")
+    beta: float = Field(20.0, ge=0, description="penalty weight; the effective quadratic weight is beta * tau")
     margin: float = Field(0.3, ge=0, description="by how much every protected loss must fall")
 
 
@@ -36,7 +40,9 @@ class MDSReplay(Constrained, Replay):
     Why each part is there. A constraint that holds has no weight in MDS, so its protected classes learn nothing more
     and end at the boundary, where noise makes half of them worse on new images: here they are trained on throughout,
     as by replay. Replay leaves some of them with a large gain and others with next to none, and the worst decides
-    whether a round was strict: the penalty weighs those up whose loss has not yet fallen by the margin.
+    whether a round was strict: the penalty weighs those up whose loss has not yet fallen by the margin. It is a
+    mild one: where some class cannot fall by the margin, the weight that MDS gives its constraints leaves no room for
+    the target.
     """
 
     SETTINGS = MDSReplaySettings

@@ -51,6 +51,7 @@ class Scenario(NamedTuple):
     needed: tuple[str, ...] = ()  # flags it cannot do without
     steps: int | None = None  # of a round, unless others are asked for; None: as many as a method has by default
     lr: float | None = None  # learning rate of methods that have none of their own; None: as is usual for CLIP
+    photos: bool = False  # of a user's own, too few to train a base on from nothing
 
 
 def _both(name: str, plan: str, description: str) -> dict[str, Scenario]:
@@ -153,6 +154,7 @@ SCENARIOS: dict[str, Scenario] = {
         "your own photos: a folder of class-named folders, or a CSV (--data, --target, --protected)",
         ("data", "target", "protected"),
         ("data", "target"),
+        photos=True,
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Sequence
 
 import torch
@@ -53,6 +54,20 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
         for row in rows:
             together.setdefault((self.groups[row] if self.groups is not None else "") or row, []).append(row)
         return list(together.values())
+
+    def divided(self, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+        """The images without a share of each class's, and these alone; ``seed`` draws them.
+
+        No group is divided: of a class with groups, as large a share of its groups is held out. The first has one image
+        or group of a class or more, so of a class of one the second has none.
+        """
+        held = torch.zeros(len(self), dtype=torch.bool)
+        for label in self.labels.unique().tolist():
+            units = self.units((self.labels == label).nonzero()[:, 0].tolist())
+            count = min(max(1, round(share * len(units))), len(units) - 1)
+            for number in random.Random(f"{seed} held out {label}").sample(range(len(units)), count):
+                held[units[number]] = True
+        return self.chosen(~held), self.chosen(held)
 
     def chosen(self, rows: Tensor | slice) -> LabelledImages:
         """Some of the images: rows as a mask (N,) bool, as indices, int64, or as a slice, which shares their memory."""

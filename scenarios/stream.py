@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import torch
 from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
 from avalanche.benchmarks.scenarios.generic_scenario import CLScenario, EagerCLStream
 from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
@@ -48,20 +46,10 @@ class ImageExperience(DatasetExperience):
         return self.data.labels
 
     def divided(self, share: float, seed: int) -> tuple[ImageExperience, ImageExperience]:
-        """Two experiences: without a share of each class's images, and with these alone; ``seed`` draws them.
-
-        No group is divided: of a class with groups, as large a share of its groups is held out. The first has one image
-        or group of a class or more, so of a class of one the second has none.
-        """
-        held = torch.zeros(len(self.data), dtype=torch.bool)
-        for label in self.labels.unique().tolist():
-            units = self.data.units((self.labels == label).nonzero()[:, 0].tolist())
-            count = min(max(1, round(share * len(units))), len(units) - 1)
-            for number in random.Random(f"{seed} held out {label}").sample(range(len(units)), count):
-                held[units[number]] = True
+        """Two experiences: without a share of each class's images, and with these alone; see ``LabelledImages``."""
         parts = []
-        for chosen in (~held, held):
-            part = ImageExperience(self.data.chosen(chosen), self.target, self.augment, self.mirror)
+        for data in self.data.divided(share, seed):
+            part = ImageExperience(data, self.target, self.augment, self.mirror)
             part.current_experience, part.origin_stream = self.current_experience, self.origin_stream
             parts.append(part)
         return parts[0], parts[1]

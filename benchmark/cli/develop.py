@@ -32,12 +32,14 @@ from benchmark.cli.options import (
     Seeds,
     Set,
     Target,
+    TuningSeeds,
     Workers,
     in_budget,
     joined,
     method_file,
     methods_of,
     scenarios_of,
+    tuning_seeds,
 )
 from benchmark.output.files import check_file
 
@@ -117,9 +119,7 @@ def tune_(
     scenario: ScenarioOption = "driving-foggy",
     budget: Budget = None,
     trials: Annotated[int, typer.Option(min=1, help="per method; the same for all that are compared")] = 6,
-    seed: Annotated[
-        list[str] | None, typer.Option(help="tuning seeds, with commas; never report runs of these; default: 1000,1001")
-    ] = None,
+    seed: TuningSeeds = None,
     device: Device = "auto",
     results: Results = RUNS,
     quiet: Quiet = False,
@@ -144,7 +144,7 @@ def tune_(
     request = Request(
         method=methods_of(method),
         scenario=name,
-        seeds=seeds_of(None, joined(seed) or "1000,1001"),
+        seeds=tuning_seeds(seed),
         options=scenario_options(name, option or [], data, target, protected),
         device=device,
         results=results,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.arguments import known_scenario
+from benchmark.arguments import known_scenario, seeds_of
 from benchmark.cli.app import at_home
 from methods import METHODS, run_as
 from scenarios import BUDGETS, FULL, SCENARIOS, full_name, rendered
@@ -54,7 +54,15 @@ Like = Annotated[
 ]
 Seeds = Annotated[int | None, typer.Option(help="run seeds 0 to N-1; default: 5")]
 Seed = Annotated[list[str] | None, typer.Option(help="run these seeds, with commas")]
+TuningSeeds = Annotated[
+    list[str] | None, typer.Option("--seed", help="with commas; never report runs of these; default: 1000,1001")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
+
+
+def tuning_seeds(values: Sequence[str] | None) -> tuple[int, ...]:
+    """The values of ``--seed`` of commands whose runs are never reported."""
+    return seeds_of(None, joined(values) or "1000,1001")
 
 
 def joined(values: Sequence[str] | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.arguments import scenario_options, seeds_of
+from benchmark.arguments import scenario_options
 from benchmark.cli.app import RESULTS, RUNS, Commands, app
 from benchmark.cli.options import (
     Budget,
@@ -17,12 +17,11 @@ from benchmark.cli.options import (
     Protected,
     Results,
     ScenarioOption,
-    Seed,
-    Seeds,
     Target,
-    joined,
+    TuningSeeds,
     method_file,
     scenarios_of,
+    tuning_seeds,
 )
 from benchmark.output.files import check_file
 
@@ -101,11 +100,10 @@ def costs(
 def calibrate(
     scenario: Annotated[str, typer.Option("--scenario", "-s", help="one stream; default: all rendered")] = "all",
     budget: Budget = None,
-    seeds: Seeds = None,
-    seed: Seed = None,
+    seed: TuningSeeds = None,
     device: Device = "auto",
     results: Results = RUNS,
-    out: Annotated[Path | None, typer.Option(help="write the table to this Markdown file too")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the tables to this Markdown file too")] = None,
 ) -> None:
     """Whether a stream measures something: base accuracy, forgetting by fine-tuning, gain by joint training."""
     if out is not None:
@@ -113,7 +111,7 @@ def calibrate(
     names = scenarios_of([scenario], budget)
     for name in names:
         scenario_options(name, [], None, None, None, flags=())
-    chosen = seeds_of(seeds, joined(seed))
+    chosen = tuning_seeds(seed)
     from benchmark.catalogue import calibration
 
     calibration.run(names, chosen, device, results, out)

