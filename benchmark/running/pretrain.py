@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,12 +47,11 @@ class Recipe(BaseModel):
     anchor_steps: int = Field(0, ge=0)  # first, with one free vector per class, not its prompt: cheap where many
     fit_steps: int = Field(300, ge=1)  # then, of the text tower alone, towards those vectors
     probe_steps: int = Field(0, ge=0)  # first, with an image tower that is left as it is: of the text side alone
-    image_lr: float | None = Field(None, ge=0)  # of an image tower that starts from weights; None: as lr
     held_out: float = Field(0.0, ge=0, lt=1)  # share of each class's images that choose where to stop
 
 
 # Weights that know ImageNet need little: the text side learns their features first, then both towers change a bit.
-PHOTOS = {"model": LITE0, "probe_steps": 600, "steps": 200, "lr": 1e-3, "image_lr": 1e-4, "held_out": 0.1}
+PHOTOS = {"model": LITE0, "probe_steps": 600, "steps": 120, "lr": 3e-4, "held_out": 0.1}
 
 
 def pretrain(
@@ -153,17 +151,10 @@ class _Training:
 
     def join_towers(self) -> None:
         """Both towers together; with held-out images, up to the point that is best on them."""
-        parameters: list[Any] = list(self.model.parameters())
-        if self.recipe.image_lr is not None:
-            trunk = self.model.clip.visual.trunk
-            parameters = [
-                {"params": self._but(trunk)},
-                {"params": list(trunk.parameters()), "lr": self.recipe.image_lr},
-            ]
         best = _Best(self.model, self.held, max(1, self.steps // LOOKS)) if self.held is not None else None
         self._minimise(
             lambda step: self._contrast(step, self.model.encode_classes()),
-            parameters,
+            self.model.parameters(),
             self.steps,
             best.found if best is not None else lambda step: False,
         )
@@ -189,7 +180,7 @@ class _Training:
     def _minimise(
         self,
         loss: Callable[[int], Tensor],
-        parameters: Iterable[Any],
+        parameters: Iterable[Tensor],
         steps: int,
         found: Callable[[int], bool] = lambda step: False,
     ) -> None:
