@@ -62,14 +62,8 @@ def row(family: str, name: str) -> tuple[str, ...]:
         torch.manual_seed(0)
         ours = create_classifier(PROMPTS, name).eval()
     except ValueError as error:
-        return (
-            family,
-            f"`{name}`",
-            "",
-            "",
-            "no",
-            str(error).removeprefix(f"--model {name}: ").split(": ")[0].split(", not")[0],
-        )
+        reason = str(error).removeprefix(f"--model {name}: ").split(": ")[0].split(", not")[0]  # not the remedy
+        return family, f"`{name}`", "", "", "no", reason
     images = torch.rand(IMAGES, 3, ours.image_size, ours.image_size)
     with torch.no_grad():
         difference = float((ours.similarity(images) - _own(name, (images - ours.mean) / ours.std)).abs().max())
