@@ -1,4 +1,7 @@
-"""Whether a stream measures something, as figures against the ranges it was made for."""
+"""Whether a stream measures something, as figures against the ranges it was made for.
+
+Judged by pictures and seeds that nothing else uses, so that a stream may be changed until it is calibrated.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,37 @@ from benchmark.records.schema import Record
 from benchmark.running.jobs import budget_of
 from benchmark.running.request import Request
 from benchmark.running.sweep import make_records
+from scenarios import builder
+from scenarios.options import options_of
 
 PROTECTED_ACCURACY = (0.65, 0.92)  # able, with something to lose and something to win
 TARGET_ACCURACY = (0.25, 0.55)  # met before, not learned
 FORGETTING = 0.20  # fine-tuning loses as much on some protected class, in every seed
 ROOM = 0.25  # training on everything gains as much on the target, in every seed
-MANY = 50  # classes: of more, the mean must be in range, not each
-METHODS = ("frozen", "finetune", "joint")  # the figures are made from their records
+MANY = 50  # classes: of more, the mean must be in range, not each, and headroom is not looked for
+METHODS = FROZEN, FINETUNE, JOINT = ("frozen", "finetune", "joint")  # the figures are made from their records
+LONGER, MORE = 4, 2  # times the steps, and the protected images, of the run that looks for headroom
+PROBED = {"scored": "probe"}
 
 PROTECTED, TARGET = "protected: base accuracy", "target: base accuracy"
-HEADINGS = ("stream", "round", PROTECTED, "in range", TARGET, "finetune", "joint", "")
+HEADINGS = ("stream", "round", PROTECTED, "in range", TARGET, FINETUNE, JOINT, "")
 EXPLANATION = f"""\
-*Protected: base accuracy*: lowest to highest class protected from the start, on test, and the mean; wanted
+Scored on pictures that nothing else uses, never on test, over seeds that no table has. *Protected: base accuracy*:
+lowest to highest class protected from the start, and the mean; wanted
 {PROTECTED_ACCURACY[0]:.0%} to {PROTECTED_ACCURACY[1]:.0%} for every class (*in range*: how many are), where the classes
 are more than {MANY} for their mean. *Target: base accuracy*: wanted
 {TARGET_ACCURACY[0]:.0%} to {TARGET_ACCURACY[1]:.0%}. Both are the base's, in every round. *finetune*: points it loses
 on the worst protected class, least and most over seeds; in round 1 wanted {100 * FORGETTING:.0f} or more in every seed.
 *joint*: points that training on everything gains on the target, least and most over seeds; wanted
 {100 * ROOM:.0f} or more in every seed. In later rounds both start from what their earlier rounds left.
+"""
+
+HEADROOM_HEADINGS = ("stream", "class", "base", "joint", "joint, longer")
+HEADROOM = f"""\
+Accuracy on the classes protected from the start: the base's; after all rounds of joint training, mean over seeds; and
+after joint training of {LONGER} times the steps on {MORE} times the protected images, one seed. What lies between the
+first and the last could be gained on top of what was known: where it is little, a method keeps a class by changing few
+answers, not by improving it.
 """
 
 
@@ -84,33 +100,88 @@ class Row:
         )
 
 
+@dataclass(frozen=True)
+class Headroom:
+    """What a class protected from the start could still gain. Accuracies are fractions of the pictures scored."""
+
+    scenario: str
+    name: str  # of the class
+    base: float
+    joint: float  # mean over seeds
+    longer: float  # more steps on more images
+
+    def cells(self) -> tuple[str, ...]:
+        """The cells of the table under ``HEADROOM_HEADINGS``."""
+        return self.scenario, self.name, *(f"{100 * value:.1f}" for value in (self.base, self.joint, self.longer))
+
+
 def run(scenarios: Sequence[str], seeds: tuple[int, ...], device: str, results: Path, out: Path | None) -> None:
-    """Run ``METHODS`` where their records are missing, then print the table, and write it to ``out``."""
-    rows: list[Row] = []
+    """Run ``METHODS`` where their records are missing, then print the tables, and write them to ``out``."""
     with Reporter() as reporter:
-        for scenario in scenarios:
-            records = [
-                record
-                for method in METHODS
-                for record in make_records(
-                    Request(method, scenario, seeds, device=device, results=results, tuned=False), reporter
-                )
-            ]
-            rows += measure(records)
-    _print(rows)
+        records = make_records(
+            [
+                Request(",".join(METHODS), scenario, seeds, PROBED, device=device, results=results, tuned=False)
+                for scenario in scenarios
+            ],
+            reporter,
+        )
+        small = [name for name in scenarios if len(_of(records, name)[0].scenario.classes) <= MANY]
+        if small:
+            records += make_records([_longer(name, seeds[:1], device, results) for name in small], reporter)
+    tables = rows(records), headroom(records)
+    _print(*tables)
     if out is not None:
-        replace_file(out, to_markdown(rows).encode())
+        replace_file(out, to_markdown(*tables).encode())
         print(f"table: {out}")
 
 
-def untuned(records: Sequence[Record]) -> list[Record]:
-    """Those of the records of ``METHODS`` that were made with default settings, as calibration asks."""
-    return [record for record in records if record.method.name in METHODS and record.method.settings == _usual(record)]
+def _longer(scenario: str, seeds: tuple[int, ...], device: str, results: Path) -> Request:
+    """Joint training with more of everything."""
+    images = MORE * options_of(builder(scenario))["protected_per_class"].default
+    steps = LONGER * _usual(JOINT, scenario)["steps"]
+    options = PROBED | {"protected_per_class": images}
+    return Request(JOINT, scenario, seeds, options, {"steps": steps}, device=device, results=results, tuned=False)
 
 
-def _usual(record: Record) -> dict[str, Any]:
-    strategy = methods.load(record.method.name)
-    return strategy.SETTINGS(**budget_of(strategy, record.scenario.name)).model_dump()
+def _usual(method: str, scenario: str) -> dict[str, Any]:
+    strategy = methods.load(method)
+    return strategy.SETTINGS(**budget_of(strategy, scenario)).model_dump()
+
+
+def _of(records: Sequence[Record], scenario: str) -> list[Record]:
+    return [record for record in records if record.scenario.name == scenario]
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    return list(dict.fromkeys(record.scenario.name for record in records))
+
+
+def rows(records: Sequence[Record]) -> list[Row]:
+    """The rounds of all streams of these records, by ``measure``; the longer runs are left out."""
+    usual = [r for r in records if r.method.settings == _usual(r.method.name, r.scenario.name)]
+    return [row for name in _names(usual) for row in measure(_of(usual, name))]
+
+
+def headroom(records: Sequence[Record]) -> list[Headroom]:
+    """What the classes protected from the start could gain, of each stream with a longer run."""
+    found = []
+    for name in _names(records):
+        usual, trained = _usual(JOINT, name), [r for r in _of(records, name) if r.method.name == JOINT]
+        joint = [r for r in trained if r.method.settings == usual]
+        longer = [r for r in trained if r.method.settings == usual | {"steps": LONGER * usual["steps"]}]
+        if not longer:
+            continue
+        first = longer[0].rounds[0]
+        found += [
+            Headroom(name, kept, first.test[kept].counts.old_accuracy, _kept(joint, kept), _kept(longer, kept))
+            for kept in first.protected
+        ]
+    return found
+
+
+def _kept(records: Sequence[Record], name: str) -> float:
+    """Accuracy on a class after the last round, mean over the runs."""
+    return fmean(record.rounds[-1].test[name].counts.new_accuracy for record in records)
 
 
 def measure(records: Sequence[Record]) -> list[Row]:
@@ -123,7 +194,7 @@ def measure(records: Sequence[Record]) -> list[Row]:
     for name, found in made.items():
         if not found:
             raise ValueError(f"calibration needs complete runs of {', '.join(METHODS)}: there is none of {name}")
-    base = made["frozen"][0]
+    base = made[FROZEN][0]
     known = base.rounds[0].protected
     return [
         Row(
@@ -132,19 +203,25 @@ def measure(records: Sequence[Record]) -> list[Row]:
             target=result.target,
             protected={name: result.test[name].counts.old_accuracy for name in result.protected if name in known},
             target_accuracy=result.test[result.target].counts.old_accuracy,
-            forgetting=tuple(record.rounds[number].devsafety for record in made["finetune"]),
-            room=tuple(record.rounds[number].target_gain for record in made["joint"]),
+            forgetting=tuple(record.rounds[number].devsafety for record in made[FINETUNE]),
+            room=tuple(record.rounds[number].target_gain for record in made[JOINT]),
         )
         for number, result in enumerate(base.rounds)
     ]
 
 
-def to_markdown(rows: Sequence[Row]) -> str:
-    """The table as a Markdown document."""
-    table = markdown_table(HEADINGS, [row.cells() for row in rows], left=2)
-    return f"# Calibration\n\nMade by `python -m benchmark calibrate`; do not edit.\n\n{table}\n\n{EXPLANATION}"
+def to_markdown(calibrated: Sequence[Row], gains: Sequence[Headroom]) -> str:
+    """The tables as a Markdown document."""
+    table = markdown_table(HEADINGS, [row.cells() for row in calibrated], left=2)
+    parts = ["# Calibration", "Made by `python -m benchmark calibrate`; do not edit.", table, EXPLANATION]
+    if gains:
+        parts += ["## Headroom", markdown_table(HEADROOM_HEADINGS, [row.cells() for row in gains], left=2), HEADROOM]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _print(rows: Sequence[Row]) -> None:
-    print_rows(console(), "calibration", HEADINGS, [row.cells() for row in rows], left=2)
+def _print(calibrated: Sequence[Row], gains: Sequence[Headroom]) -> None:
+    print_rows(console(), "calibration", HEADINGS, [row.cells() for row in calibrated], left=2)
     print(EXPLANATION)
+    if gains:
+        print_rows(console(), "headroom", HEADROOM_HEADINGS, [row.cells() for row in gains], left=2)
+        print(HEADROOM)

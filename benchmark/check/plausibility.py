@@ -67,7 +67,7 @@ def reasons(record: Record, predictions: pd.DataFrame, peers: list[Peer], allow_
 def _stream(record: Record, allow_unknown: bool) -> Iterator[str]:
     stream, known = record.scenario, fingerprints()
     today = known.get(stream.name)
-    if today is None or stream.options != today["options"]:
+    if today is None or "scored" in stream.options or not today["options"].items() <= stream.options.items():
         if not allow_unknown:
             others = f" with other options than {canonical(today['options'])}" if today else ""
             yield (

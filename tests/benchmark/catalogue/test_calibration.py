@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from benchmark.catalogue import calibration
 from benchmark.catalogue.calibration import Row, measure
 from benchmark.records.files import read_all
+from benchmark.records.schema import Record
+from benchmark.running.jobs import budget_of
+from benchmark.running.tuning import TUNING_SEEDS
+from methods import load
 from tests import ROOT
 from tests.benchmark.example_records import record
 
@@ -62,23 +69,65 @@ def test_what_is_out_of_range_is_named(row, fault):
     assert row.cells()[-1] == "ok" if fault is None else fault in row.cells()[-1]
 
 
-def test_the_command_prints_and_writes_the_table(monkeypatch, capsys, tmp_path):
-    made = {
-        "frozen": [record("frozen", 0, (0, 0, 0))],
-        "finetune": [record("finetune", 0, (40, -30, 0))],
-        "joint": [record("joint", 0, (30, 5, 5))],
-    }
-    monkeypatch.setattr(calibration, "make_records", lambda request, reporter: made[request.method])
-    calibration.run(["driving"], (0,), "cpu", tmp_path, tmp_path / "table.md")
-    assert "clear" in capsys.readouterr().out.replace("\n", "")
-    assert "| driving | 1: foggy |" in (tmp_path / "table.md").read_text()
+STREAM = "driving-foggy-full"
 
 
-def test_the_table_in_the_docs_is_that_of_the_committed_records():
-    made = calibration.untuned(read_all(ROOT / "results"))
-    streams = list(dict.fromkeys(r.scenario.name for r in made))
-    rows = [row for name in streams for row in measure([r for r in made if r.scenario.name == name])]
+def made(method: str, seed: int, *rounds: tuple[int, int, int], **settings: Any) -> Record:
+    usual = load(method).SETTINGS(**budget_of(load(method), STREAM)).model_dump() | settings
+    return record(method, seed, *rounds, scenario={"name": STREAM}, as_method={"settings": usual})
+
+
+def test_headroom_is_what_a_longer_joint_training_reaches_after_the_last_round():
+    found = calibration.headroom(
+        [
+            made("joint", 1000, (30, 1, 2), (30, 3, 4)),
+            made("joint", 1001, (30, 1, 2), (30, 5, 6)),
+            made("joint", 1000, (40, 7, 8), (40, 9, 10), steps=4 * 960),
+        ]
+    )
+    assert [(row.name, row.base, row.joint, row.longer) for row in found] == [
+        ("clear", 0.5, pytest.approx(0.54), pytest.approx(0.59)),
+        ("partly cloudy", 0.5, pytest.approx(0.55), pytest.approx(0.60)),
+    ]
+    assert found[0].cells() == (STREAM, "clear", "50.0", "54.0", "59.0")
+
+
+def test_a_longer_run_is_not_among_those_that_calibrate():
+    usual = [made("frozen", 0, (0, 0, 0)), made("finetune", 0, (40, -30, 2)), made("joint", 0, (30, 1, 2))]
+    (row,) = calibration.rows([*usual, made("joint", 0, (45, 1, 2), steps=4 * 960)])
+    assert row.room == (0.30,)
+
+
+def test_the_command_scores_what_nothing_else_uses_and_writes_both_tables(monkeypatch, command):
+    asked = []
+
+    def make(requests, reporter):
+        asked.extend(requests)
+        return [
+            made(name, seed, (30, -30 if name == "finetune" else 2, 1), **request.settings)
+            for request in requests
+            for name in request.methods
+            for seed in request.seeds
+        ]
+
+    monkeypatch.setattr(calibration, "make_records", make)
+    code, out, err = command("calibrate", "--scenario", STREAM, "--out", "table.md")
+    assert code == 0, err
+    usual, longer = asked
+    assert usual.seeds == (1000, 1001) and longer.seeds == (1000,) and not usual.tuned
+    assert usual.options == {"scored": "probe"} and usual.methods == calibration.METHODS
+    assert longer.options == {"scored": "probe", "protected_per_class": 8_000} and longer.settings == {"steps": 3_840}
+    table = Path("table.md").read_text()
+    assert f"| {STREAM} | 1: foggy |" in table and f"| {STREAM} | clear | 50.0 | 52.0 | 52.0 |" in table
+    assert "headroom" in out
+
+
+def test_the_tables_in_the_docs_are_those_of_the_committed_records():
+    found = read_all(ROOT / "results" / "calibration")
+    assert {r.seed for r in found} <= set(TUNING_SEEDS)
+    assert all(r.scenario.options["scored"] == "probe" for r in found)
     shown = (ROOT / "docs" / "calibration.md").read_text()
-    assert sorted(calibration.to_markdown(rows).splitlines()) == sorted(shown.splitlines()), (
-        "run: python -m benchmark calibrate --results results --out docs/calibration.md"
+    wanted = calibration.to_markdown(calibration.rows(found), calibration.headroom(found))
+    assert sorted(wanted.splitlines()) == sorted(shown.splitlines()), (
+        "run: python -m benchmark calibrate --budget full --results results/calibration --out docs/calibration.md"
     )
