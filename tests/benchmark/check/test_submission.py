@@ -150,6 +150,16 @@ def test_scene_pairs_of_one_base_are_the_same(submit, honest, tmp_path, results,
     assert any("scene pairs: group of the base is not that of mds seed 1" in line for line in lines) == bool(code)
 
 
+PROBED = {
+    "image_size": 64,
+    "target_images": 400,
+    "protected_per_class": 400,
+    "val_per_class": 300,
+    "test_per_class": 800,
+    "scored": "probe",
+}
+
+
 def in_part(part: str, **changes: Any) -> Callable[[Content], object]:
     return lambda content: content[part].update(changes)
 
@@ -179,6 +189,7 @@ FORGERIES: dict[str, tuple[Callable[[Content], object], str]] = {
     "other pictures": (in_part("scenario", fingerprint="ab" * 32), "fingerprint abababab"),
     "an older stream": (in_part("scenario", version=0), "version 0 of the stream, which is at 1: run it again"),
     "an unknown stream": (in_part("scenario", name="mine"), "stream 'mine' cannot be verified"),
+    "pictures that calibrate": (in_part("scenario", options=PROBED), "with other options than"),
     "unknown options": (in_part("scenario", options={"image_size": 32}), "with other options than"),
     "fewer images": (fewer_images, "test has 800 images of each class, not so of clear"),
     "other training images": (
