@@ -13,17 +13,27 @@ from benchmark.records import files
 from tests import ROOT
 
 RESULTS = ROOT / "results"
+FRESH = RESULTS / "fresh-seeds"  # of a method that was made here, on seeds that nothing was looked at before
 
 
-def test_the_leaderboard_is_made_of_the_records(tmp_path):
-    shutil.copytree(RESULTS / "records", tmp_path / "records")
+@pytest.mark.parametrize("folder", [RESULTS, FRESH], ids=["today", "fresh seeds"])
+def test_the_leaderboard_is_made_of_the_records(folder, tmp_path):
+    shutil.copytree(folder / "records", tmp_path / "records")
     for made in write(tmp_path):
-        assert made.read_bytes() == (RESULTS / made.name).read_bytes(), (
+        assert made.read_bytes() == (folder / made.name).read_bytes(), (
             f"run: python -m benchmark leaderboard ({made.name})"
         )
 
 
-@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "version-1"], ids=["today", "version 1"])
+def test_fresh_seeds_are_in_no_table_and_no_search():
+    from benchmark.running.tuning import TUNING_SEEDS
+
+    fresh = [record.seed for record in files.read_all(FRESH)]
+    assert len(set(fresh)) >= 20
+    assert not set(fresh) & ({record.seed for record in files.read_all(RESULTS)} | set(TUNING_SEEDS))
+
+
+@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "version-1", FRESH], ids=["today", "version 1", "fresh seeds"])
 def test_every_count_follows_from_the_predictions_beside_it(folder):
     paths = sorted((folder / "records").rglob("*.json"))
     assert paths
