@@ -62,11 +62,11 @@ def create_classifier(
         normalisation = normalisation or tagged
     check_usable(model, open_clip.get_model_config(model))
     try:
-        clip = _quietly(open_clip.create_model, model, pretrained=pretrained)
+        clip = quietly(open_clip.create_model, model, pretrained=pretrained)
     except Exception as error:  # whatever hub, cache or network raised
         raise why_not(f"the weights {model}/{pretrained}" if pretrained else f"the model {model}", error) from error
     try:
-        tokenizer = _quietly(tokenizer_for, model, clip)
+        tokenizer = quietly(tokenizer_for, model, clip)
     except Exception as error:
         raise why_not(f"the tokenizer of {model}", error) from error
     freeze_batch_norm_2d(clip.visual)
@@ -201,7 +201,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ValueError(how_to_convert(path)) from error
 
 
-def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
+def quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Call an open_clip function without its log lines: errors are still raised."""
     logging.disable(logging.ERROR)
     try:
@@ -210,4 +210,4 @@ def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
         logging.disable(logging.NOTSET)
 
 
-__all__ = ["TINY", "checkpoint_bytes", "create_classifier", "image_size", "load_checkpoint", "tokenizer_for"]
+__all__ = ["TINY", "checkpoint_bytes", "create_classifier", "image_size", "load_checkpoint", "quietly", "tokenizer_for"]

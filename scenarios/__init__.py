@@ -8,7 +8,7 @@ Importing this package is cheap; ``build`` imports torch and Avalanche.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from operator import attrgetter
@@ -37,6 +37,7 @@ __all__ = [
     "full_name",
     "quick_name",
     "rendered",
+    "scored_on",
     "settings_of",
     "steps_of",
 ]
@@ -230,6 +231,12 @@ def settings_of(name: str) -> dict[str, Any]:
 def steps_of(name: str) -> int | None:
     """Optimizer steps of a round of the stream ``name``; None where it leaves them to the method."""
     return settings_of(name).get("steps")
+
+
+def scored_on(known: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether a rendered stream with these options is scored on the pictures of an entry of ``fingerprints``."""
+    wanted: Mapping[str, Any] = known["options"]
+    return "scored" not in options and wanted.items() <= options.items()
 
 
 def fingerprints() -> dict[str, dict[str, Any]]:

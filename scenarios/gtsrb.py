@@ -84,7 +84,6 @@ def stream(
         rounds,
         choices,
         {"base_share": base_share, "crop": crop},
-        base=f"{name}.safetensors",
         mirror=False,
     )
 

@@ -33,7 +33,7 @@ CLASSES = (
 
 # The first one there counts: torchvision's, the official archive's, those of copies with Train.csv and Test.csv; last
 # the folder itself, with a folder for each class.
-TRAINING = ("Training", "Final_Training/Images", "Train", "train")
+TRAINING = ("Training", "Final_Training/Images", "Train", "train", "")
 TEST_IMAGES = ("Final_Test/Images", "Test", "test")
 TEST_LABELS = ("GT-final_test.csv", "Test.csv")
 PHOTOS, TEST, LABELS = f"{TRAINING[0]}/000NN", f"{TEST_IMAGES[0]}", " or ".join(TEST_LABELS)  # in messages
@@ -53,17 +53,11 @@ def locate(folder: Path) -> dict[str, Path | None]:
     def first(names: Sequence[str]) -> Path | None:
         return next((root / name for name in names for root in roots if (root / name).exists()), None)
 
-    training = next((place for place in _all(roots, TRAINING) if _class_folders(place)), None)
-    if training is None:
-        training = next((root for root in roots if _class_folders(root)), None)
+    training = next((root / name for name in TRAINING for root in roots if _class_folders(root / name)), None)
     images = first(TEST_IMAGES)
     labels = first([*TEST_LABELS, *(f"{TEST_IMAGES[0]}/{name}" for name in TEST_LABELS)])
     test = {} if images is None and labels is None else {TEST: images, LABELS: labels}
     return {PHOTOS: training} | test
-
-
-def _all(roots: Sequence[Path], names: Sequence[str]) -> Iterator[Path]:
-    return (root / name for name in names for root in roots)
 
 
 def _class_folders(folder: Path) -> list[tuple[int, Path]]:

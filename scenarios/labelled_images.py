@@ -55,17 +55,39 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
             together.setdefault((self.groups[row] if self.groups is not None else "") or row, []).append(row)
         return list(together.values())
 
-    def divided(self, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    def divided(
+        self, share: float, seed: int, decided: dict[str, bool] | None = None
+    ) -> tuple[LabelledImages, LabelledImages]:
         """The images without a share of each class's, and these alone; ``seed`` draws them.
 
         No group is divided: of a class with groups, as large a share of its groups is held out. The first has one image
-        or group of a class or more, so of a class of one the second has none.
+        or group of a class or more, so of a class of one the second has none. Where groups show several classes, those
+        of the class with the fewest are drawn first, and the others go with them.
+
+        Args:
+            share: between 0 and 1.
+            seed: of the draw.
+            decided: group -> whether it is held out, of images divided before; those drawn here are added.
+
+        Raises:
+            ValueError: groups of several classes leave a class nothing to train on.
         """
+        decided = {} if decided is None else decided
         held = torch.zeros(len(self), dtype=torch.bool)
-        for label in self.labels.unique().tolist():
-            units = self.units((self.labels == label).nonzero()[:, 0].tolist())
-            count = min(max(1, round(share * len(units))), len(units) - 1)
-            for number in random.Random(f"{seed} held out {label}").sample(range(len(units)), count):
+        units_of = {k: self.units((self.labels == k).nonzero()[:, 0].tolist()) for k in self.labels.unique().tolist()}
+        for label, units in sorted(units_of.items(), key=lambda item: len(item[1])):
+            names = [self.groups[unit[0]] if self.groups is not None else "" for unit in units]
+            out = {number for number, name in enumerate(names) if decided.get(name)}
+            free = [number for number, name in enumerate(names) if name not in decided]
+            if len(out) == len(units):
+                raise ValueError(
+                    f"all groups of the class with label {label} are held out for other classes that they show: give "
+                    "it photos of a group of its own"
+                )
+            count = min(max(1, round(share * len(units))), len(units) - 1) - len(out)
+            drawn = random.Random(f"{seed} held out {label}").sample(free, min(max(0, count), len(free)))
+            decided |= {names[number]: number in drawn for number in free if names[number]}
+            for number in (*out, *drawn):
                 held[units[number]] = True
         return self.chosen(~held), self.chosen(held)
 

@@ -132,10 +132,11 @@ def develop(
     rounds: Sequence[Round],
     choices: Choices,
     options: Mapping[str, Any],
-    base: str | None = None,
     mirror: bool = True,
 ) -> DevelopmentStream:
     """The stream of a pool: the seed draws the protected images, everything else is the first of each class's order.
+
+    Its base is trained on the images of the split "base", where the pool has some.
 
     Args:
         name: of the stream.
@@ -145,8 +146,6 @@ def develop(
         rounds: the target and the protected classes of each.
         choices: sizes, and how training sees the images.
         options: for the record, beside ``choices``.
-        base: file name of the base that is shipped for it; else one is trained on the pool's images of the split
-            "base", if it has any.
         mirror: whether a mirrored image is of the same class.
 
     Raises:
@@ -201,7 +200,6 @@ def develop(
         data=tuple(data),
         options=choices.options() | dict(options),  # without ``data``: the same images elsewhere are the same stream
         pretraining=partial(images.of, held_back, list(held_back), classes) if held_back else None,
-        base=base,
         augment=choices.augment,
         mirror=mirror,
     )

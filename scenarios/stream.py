@@ -45,10 +45,12 @@ class ImageExperience(DatasetExperience):
         """(N,) int64, indices into the stream's classes."""
         return self.data.labels
 
-    def divided(self, share: float, seed: int) -> tuple[ImageExperience, ImageExperience]:
+    def divided(
+        self, share: float, seed: int, decided: dict[str, bool] | None = None
+    ) -> tuple[ImageExperience, ImageExperience]:
         """Two experiences: without a share of each class's images, and with these alone; see ``LabelledImages``."""
         parts = []
-        for data in self.data.divided(share, seed):
+        for data in self.data.divided(share, seed, decided):
             part = ImageExperience(data, self.target, self.augment, self.mirror)
             part.current_experience, part.origin_stream = self.current_experience, self.origin_stream
             parts.append(part)
@@ -209,7 +211,10 @@ class DevelopmentStream:
             return Experiences(train, protected)
         key = f"{number} {held_out}"
         if key not in self._divided:
-            (train, held_target), (protected, held) = (p.divided(held_out, self.seed) for p in (train, protected))
+            groups: dict[str, bool] = {}  # one may show the target and a protected class
+            (train, held_target), (protected, held) = (
+                part.divided(held_out, self.seed, groups) for part in (train, protected)
+            )
             self._divided[key] = Experiences(train, protected, (held_target, held))
         return self._divided[key]
 

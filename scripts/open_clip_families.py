@@ -7,7 +7,6 @@ the same images and prompts as open_clip's own model with the same weights. Thre
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmark.output.tables import markdown_table
-from methods.checkpoints import create_classifier, tokenizer_for
+from methods.checkpoints import create_classifier, quietly, tokenizer_for
 
 FAMILIES = {
     "ViT (OpenAI, LAION, DataComp, MetaCLIP, DFN)": "ViT-B-32",
@@ -74,7 +73,7 @@ def row(family: str, name: str) -> tuple[str, ...]:
 def _own(name: str, images: Tensor) -> Tensor:
     """The cosines of open_clip's own model with the same random weights."""
     torch.manual_seed(0)
-    model = open_clip.create_model(name).eval()
+    model = quietly(open_clip.create_model, name).eval()
     tokens = tokenizer_for(name, model)(list(PROMPTS))
     cosines: Tensor = model.encode_image(images, normalize=True) @ model.encode_text(tokens, normalize=True).T
     return cosines
@@ -82,7 +81,6 @@ def _own(name: str, images: Tensor) -> Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page."""
-    logging.disable(logging.WARNING)  # that weights are random
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     parser.add_argument("--only", nargs="*", default=list(FAMILIES), help="families")

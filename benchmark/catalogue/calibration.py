@@ -166,10 +166,11 @@ def headroom(records: Sequence[Record]) -> list[Headroom]:
     """What the classes protected from the start could gain, of each stream with a longer run."""
     found = []
     for name in _names(records):
-        usual, trained = _usual(JOINT, name), [r for r in _of(records, name) if r.method.name == JOINT]
+        usual = _usual(JOINT, name)
+        trained = [r for r in _of(records, name) if r.method.name == JOINT and r.status == "complete"]
         joint = [r for r in trained if r.method.settings == usual]
         longer = [r for r in trained if r.method.settings == usual | {"steps": LONGER * usual["steps"]}]
-        if not longer:
+        if not (joint and longer):
             continue
         first = longer[0].rounds[0]
         found += [

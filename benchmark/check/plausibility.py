@@ -22,7 +22,7 @@ from benchmark.records.files import recompute
 from benchmark.records.schema import Record, RoundResult
 from benchmark.running.tuning import TUNING_SEEDS
 from methods import METHODS
-from scenarios import fingerprints
+from scenarios import fingerprints, scored_on
 from scenarios.wording import some
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def reasons(record: Record, predictions: pd.DataFrame, peers: list[Peer], allow_
 def _stream(record: Record, allow_unknown: bool) -> Iterator[str]:
     stream, known = record.scenario, fingerprints()
     today = known.get(stream.name)
-    if today is None or "scored" in stream.options or not today["options"].items() <= stream.options.items():
+    if today is None or not scored_on(today, stream.options):
         if not allow_unknown:
             others = f" with other options than {canonical(today['options'])}" if today else ""
             yield (

@@ -11,7 +11,7 @@ from benchmark.metrics.intervals import rate_interval
 from benchmark.metrics.significance import ALPHA, POWER
 from benchmark.output.tables import percent, percent_interval, points
 from benchmark.records.schema import Record, RoundResult
-from scenarios import fingerprints
+from scenarios import fingerprints, scored_on
 
 LISTED = 8  # classes named in one line
 
@@ -97,8 +97,6 @@ def outdated(record: Record) -> str:
         return ""
     if record.scenario.version != today["version"]:
         return f"of version {record.scenario.version} of the stream, which is at {today['version']} now"
-    if any(record.scenario.options.get(key) != value for key, value in today["options"].items()):
-        return ""
-    if record.scenario.fingerprint != today["fingerprint"]:
+    if scored_on(today, record.scenario.options) and record.scenario.fingerprint != today["fingerprint"]:
         return f"of other pictures ({record.scenario.fingerprint[:8]}) than today's ({today['fingerprint'][:8]})"
     return ""

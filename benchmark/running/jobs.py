@@ -78,9 +78,10 @@ class Jobs:
         self.base = request.base
         if chosen is not None and self.base == BaseChoice():
             self.base = BaseChoice(model=chosen.model, pretrained=chosen.pretrained)
+        self.note = ""  # on the base, for the first run
         if self.base == BaseChoice() and SCENARIOS[request.scenario].photos:
             self.base = BaseChoice(model=usual_model(request.scenario))
-            reporter.say(FROM_IMAGENET if self.base.model == LITE0 else FROM_NOTHING)
+            self.note = FROM_IMAGENET if self.base.model == LITE0 else FROM_NOTHING
         self.options = (chosen.options if chosen is not None else {}) | request.options
         self.options = {"image_size": image_size(self.base.model, self.base.file)} | self.options
         self.strategies = {name: methods.load(name) for name in request.methods}
@@ -101,6 +102,9 @@ class Jobs:
         from benchmark.running.runner import Run
 
         stream = self.loaded.stream(self.request.scenario, seed, self.options, self.reporter)
+        if self.note:  # now that there are photos
+            self.reporter.say(self.note)
+            self.note = ""
         base, info = self.loaded.bases.load(stream, self.base, self.device, self.reporter.report)
         chosen = self.settings[name] if settings is None else settings
         return Run(stream, base, info, name, self.strategies[name], chosen, self.device, self.loaded.old_predictions)

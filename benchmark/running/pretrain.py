@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from methods.augmentation import augment
@@ -48,6 +48,12 @@ class Recipe(BaseModel):
     fit_steps: int = Field(300, ge=1)  # then, of the text tower alone, towards those vectors
     probe_steps: int = Field(0, ge=0)  # first, with an image tower that is left as it is: of the text side alone
     held_out: float = Field(0.0, ge=0, lt=1)  # share of each class's images that choose where to stop
+
+    @model_validator(mode="after")
+    def _has_something_to_probe(self) -> Recipe:
+        if self.probe_steps and self.model != LITE0:
+            raise ValueError(f"probe_steps are for the model {LITE0}, whose image tower knows something to begin with")
+        return self
 
 
 # Weights that know ImageNet need little: the text side learns their features first, then both towers change a bit.
@@ -108,7 +114,8 @@ class _Training:
         self.model, self.recipe, self.device, self.on_step = model, recipe, device, on_step
         self.held: LabelledImages | None = None
         if recipe.held_out:
-            data, self.held = data.divided(recipe.held_out, recipe.seed)
+            data, held = data.divided(recipe.held_out, recipe.seed)
+            self.held = held if len(held) else None  # of classes of one image nothing can be
         self.data = data
         self.steps = min(recipe.steps, max(1, recipe.epochs * len(data) // recipe.batch_size))
         counts = torch.bincount(data.labels, minlength=len(model.prompts)).float()
@@ -220,7 +227,7 @@ class _Best:
     def _accuracy(self) -> float:
         right = (predict_logits(self.model, self.held.images).argmax(dim=1) == self.held.labels).double()
         shares = [right[self.held.labels == label].mean() for label in self.held.labels.unique()]
-        return float(torch.stack(shares).mean()) if shares else 0.0
+        return float(torch.stack(shares).mean())
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.model.state_dict().items()}

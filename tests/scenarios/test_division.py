@@ -6,11 +6,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarios.division import divide
 from scenarios.folder import TEST_PERCENT, VAL_PERCENT, split_photos
+from scenarios.labelled_images import LabelledImages
 from scenarios.photos import SPLITS, Photo
 
 ROW = st.tuples(st.sampled_from("abt"), st.none() | st.integers(0, 30))  # class and group
@@ -63,3 +65,31 @@ def test_a_group_with_two_splits_is_refused():
     photos = [photo(n, "a", "drive 7", split) for n, split in enumerate(SPLITS[1:3])]
     with pytest.raises(ValueError, match=r"groups are in two splits: drive 7 \(train, val\): give all rows"):
         divide(photos, {"a": {}})
+
+
+def labelled(rows: list[tuple[int, str]]) -> LabelledImages:
+    labels, groups = zip(*rows, strict=True)
+    return LabelledImages(torch.zeros(len(rows), 3, 1, 1, dtype=torch.uint8), torch.tensor(labels), groups)
+
+
+LABELLED = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["", *"abcdefgh"])), min_size=1, max_size=60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LABELLED, LABELLED, st.floats(0.1, 0.6), st.integers(0, 5))
+def test_no_group_is_both_trained_on_and_held_out(target, protected, share, seed):
+    """Also where a group shows several classes, or the target and a protected class."""
+    decided: dict[str, bool] = {}
+    kept: set[str] = set()
+    held: set[str] = set()
+    for rows in (target, protected):
+        images = labelled([*rows, *((label, "") for label in range(3))])  # so that no class is without a photo
+        part, out = images.divided(share, seed, decided)
+        assert len(part) + len(out) == len(images) and set(part.targets) == {0, 1, 2}
+        kept, held = kept | set(part.groups or []), held | set(out.groups or [])
+    assert not (kept & held) - {""}
+
+
+def test_groups_that_leave_a_class_nothing_are_refused():
+    with pytest.raises(ValueError, match="all groups of the class with label 1 are held out for other classes"):
+        labelled([(1, "a"), (1, "b")]).divided(0.5, 0, {"a": True, "b": True})

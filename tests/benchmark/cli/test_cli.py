@@ -176,6 +176,7 @@ def test_lists(command):
         (("leaderboard", "--results", "nowhere"), "nowhere"),
         (("list", "toys"), "methods or scenarios"),
         (("pretrain", "--scenario", "toy", "--set", "step=2"), "did you mean 'steps'"),
+        (("pretrain", "--scenario", "toy", "--set", "probe_steps=2"), "probe_steps are for the model mds-lite0"),
     ],
     ids=lambda value: " ".join(value[-4:]) if isinstance(value, tuple) else "",
 )

@@ -157,6 +157,7 @@ class TestOlderStreams:
                 "of version 1 of the stream, which is at 2 now",
             ),
             ({"version": 2, "fingerprint": "f1", "options": {"image_size": 32}}, ""),
+            ({"version": 2, "fingerprint": "f1", "options": {"image_size": 64, "scored": "probe"}}, ""),
             ({"version": 1, "fingerprint": "f1", "name": "mine"}, ""),
         ],
         ids=[
@@ -165,6 +166,7 @@ class TestOlderStreams:
             "today's",
             "another version in other sizes",
             "other sizes",
+            "pictures that calibrate",
             "a stream of one's own",
         ],
     )

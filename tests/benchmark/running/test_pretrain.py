@@ -41,6 +41,14 @@ def test_held_out_images_end_a_training_that_they_no_longer_gain_from(toy_stream
     assert len(steps) < 120 and accuracy(model, data.divided(0.2, recipe.seed)[1]) > 0.8
 
 
+def test_classes_of_one_image_are_trained_on_to_the_end(toy_stream):
+    data, steps = toy_stream.pretraining(), []
+    one = data.chosen(torch.tensor([(data.labels == label).nonzero()[0, 0] for label in data.labels.unique()]))
+    recipe = Recipe(steps=12, batch_size=4, prior=0.0, held_out=0.2, epochs=1_000)
+    pretrain(one, toy_stream.prompts, recipe, on_step=lambda done, _: steps.append(done))
+    assert len(steps) == 12
+
+
 def test_held_out_images_choose_the_best_point(toy_stream):
     """A rate that destroys the model: what is kept is what it was before."""
     recipe = Recipe(steps=30, batch_size=64, prior=0.0, held_out=0.2, lr=50.0, warmup=0.9)
