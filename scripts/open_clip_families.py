@@ -14,6 +14,7 @@ import open_clip
 import torch
 from torch import Tensor
 
+from benchmark.output.files import check_file
 from benchmark.output.tables import markdown_table
 from methods.checkpoints import create_classifier, quietly, tokenizer_for
 
@@ -83,8 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--only", nargs="*", default=list(FAMILIES), help="families")
+    parser.add_argument("--only", nargs="*", default=list(FAMILIES), choices=FAMILIES, help="families")
     asked = parser.parse_args(arguments)
+    try:
+        check_file("--out", asked.out)
+    except ValueError as error:
+        parser.error(str(error))
     rows = [row(family, name) for family, name in FAMILIES.items() if family in asked.only]
     told = {"version": open_clip.__version__, "torch": torch.__version__.split("+")[0]}
     text = TEXT.format(table=markdown_table(HEADINGS, rows, left=6), images=IMAGES, prompts=len(PROMPTS), **told)

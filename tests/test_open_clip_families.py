@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from scripts import open_clip_families as families
@@ -24,6 +25,9 @@ def test_a_family_that_cannot_be_developed_says_why():
 
 def test_the_page_holds_what_was_asked_for(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        families.main(["--out", "nowhere/page.md"])
+    assert "nowhere/page.md" in capsys.readouterr().err
     families.main(["--out", "page.md", "--only", "RoBERTa text"])
     page = Path("page.md").read_text()
     assert page.count("\n| ") == 3 and "`roberta-ViT-B-32`" in page and capsys.readouterr().out.strip() == page.strip()

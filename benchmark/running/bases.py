@@ -54,13 +54,15 @@ class Bases:
             sha = hashlib.sha256(checkpoint_bytes(model, model.architecture)).hexdigest()
             self._known[key] = model, BaseInfo(name=name, sha256=sha, model=model.architecture)
         model, info = self._known[key]
-        size = stream.data[0].test.images.shape[-1]
-        if model.image_size != size:
-            raise ValueError(
-                f"the base {info.name} takes {model.image_size} px images, the stream has {size} px: "
-                f"add --option image_size={model.image_size}"
-            )
+        _check_size(f"the base {info.name}", model.image_size, stream)
         return model, info
+
+
+def _check_size(what: str, size: int, stream: DevelopmentStream) -> None:
+    """Refuse images of another side than a model's, in px."""
+    side = stream.data[0].test.images.shape[-1]
+    if size != side:
+        raise ValueError(f"{what} takes {size} px images, the stream has {side} px: add --option image_size={size}")
 
 
 def _find(stream: DevelopmentStream, choice: BaseChoice, device: str, progress: Progress) -> tuple[ClipClassifier, str]:
@@ -105,6 +107,7 @@ def trained_base(stream: DevelopmentStream, recipe: Recipe, device: str, progres
     The cache is keyed by content: images, prompts and recipe.
     """
     assert stream.pretraining is not None
+    _check_size(f"the model {recipe.model}", image_size(recipe.model), stream)
     with reporting(progress):
         data = stream.pretraining()
     key = hashlib.sha256(f"{data.digest()} {stream.prompts} {recipe.model_dump_json()}".encode()).hexdigest()[:16]

@@ -127,5 +127,6 @@ def validated(model: type[Model], values: Mapping[str, Any], owner: str) -> Mode
         return model.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ValueError(f"--set {key}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        key, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        place = f" {key}={first['input']}" if key else ""  # none where it takes several values to be wrong
+        raise ValueError(f"--set{place}: {message[0].lower()}{message[1:]}") from None

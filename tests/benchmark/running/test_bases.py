@@ -151,6 +151,12 @@ def test_a_base_that_knows_imagenet_is_trained_for_any_stream_and_kept(toy_strea
     assert (tmp_path / "bases" / info.name).is_file()
 
 
+def test_images_of_another_size_are_refused_before_a_base_is_trained(toy_stream, monkeypatch):
+    monkeypatch.setattr(bases, "pretrain", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="the model mds-lite0 takes 96 px images, the stream has 64 px: add --option"):
+        Bases().load(toy_stream, BaseChoice(model=LITE0), "cpu", lambda *_: None)
+
+
 def resized(images: LabelledImages, side: int) -> LabelledImages:
     return LabelledImages(F.interpolate(images.images.float(), side).byte(), images.labels)
 
