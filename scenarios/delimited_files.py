@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
-from scenarios.table_files import Table, UnreadableTable, check_columns, excerpt, opened
+from scenarios.table_files import Table, UnreadableTable, excerpt, opened, take_header
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 LONGEST = 2**31 - 1  # characters of a cell: one that is ignored may be of any size
@@ -31,7 +31,7 @@ def read_delimited(part: Path, table: Table, wanted: Sequence[str], names: Mappi
     try:
         with opened(part) as file:
             delimiter, header = _header(part, file, wanted)
-            check_columns(part, header, wanted, names.values())
+            take_header(table, part, header, wanted, names.values())
             columns = [(table.columns[name], header.index(own)) for name, own in names.items() if own in header]
             if not _read_plain_rows(file, delimiter, len(header), columns, table.numbers):
                 _read_rows(part, file, delimiter, len(header), columns, table.numbers, short)

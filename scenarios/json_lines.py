@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenarios.table_files import Table, UnreadableTable, check_columns, excerpt, opened, reason
+from scenarios.table_files import Table, UnreadableTable, excerpt, opened, reason, take_header
 
 
 def read_json_lines(part: Path, table: Table, wanted: Sequence[str], names: Mapping[str, str]) -> None:
@@ -33,7 +33,7 @@ def read_json_lines(part: Path, table: Table, wanted: Sequence[str], names: Mapp
                 raise UnreadableTable(f"{part}: line {number} is no JSON object: {excerpt(line)}")
             row = dict(pairs)
             if len(row) != len(pairs) or len(table) == before:
-                check_columns(part, [key for key, _ in pairs], wanted, names.values())
+                take_header(table, part, [key for key, _ in pairs], wanted, names.values())
             for append, own in columns:
                 append(_text(part, number, own, row.get(own)))
             table.numbers.append(number)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenarios.table_files import Table, UnreadableTable, check_columns, reason
+from scenarios.table_files import Table, UnreadableTable, reason, take_header
 
 
 def read_parquet(part: Path, table: Table, wanted: Sequence[str], names: Mapping[str, str]) -> None:
@@ -33,7 +33,7 @@ def read_parquet(part: Path, table: Table, wanted: Sequence[str], names: Mapping
     try:
         with parquet.ParquetFile(part) as file:
             schema = file.schema_arrow
-            check_columns(part, schema.names, wanted, names.values())
+            take_header(table, part, schema.names, wanted, names.values())
             rows = file.metadata.num_rows
             for name, own in names.items():
                 if own not in schema.names:  # an optional one

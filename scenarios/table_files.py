@@ -45,12 +45,14 @@ class Table:
         columns: the names asked for -> one text per row.
         files: where rows come from: the first row of each file, the file, and what ``numbers`` count in it.
         numbers: the line of each row in its file, in Parquet the row, from 1.
+        header: all columns of the first file.
     """
 
     path: Path
     columns: dict[str, list[str]]
     files: list[tuple[int, Path, str]] = field(default_factory=list)
     numbers: array[int] = field(default_factory=lambda: array("q"))
+    header: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -132,8 +134,8 @@ def parts(path: Path) -> list[Path]:
     return found
 
 
-def check_columns(part: Path, header: Sequence[str], wanted: Sequence[str], names: Collection[str]) -> None:
-    """Refuse a header without the columns ``wanted``, or with one of ``names`` twice.
+def take_header(table: Table, part: Path, header: Sequence[str], wanted: Sequence[str], names: Collection[str]) -> None:
+    """Refuse a header without the columns ``wanted``, or with one of ``names`` twice; the table keeps its first one.
 
     Raises:
         MissingColumns: a column is missing.
@@ -151,6 +153,7 @@ def check_columns(part: Path, header: Sequence[str], wanted: Sequence[str], name
         raise WrongColumns(
             f"{part}: column {', '.join(double)} is there more than once, its first line is {shown}: keep one of them"
         )
+    table.header = table.header or list(header)
 
 
 def with_slashes(folder: Path, path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.metrics.counts import Counts, count_pairs
+from benchmark.audit.rows import Rows, group_numbers
 from benchmark.output.progress import Reporter
 from benchmark.running.request import BaseChoice
 from benchmark.running.streams import build
@@ -14,9 +14,9 @@ from scenarios import FULL, rendered
 
 
 class Measured(NamedTuple):
-    """Counts of every class that has test images, and the classes that the stream develops and protects."""
+    """The test images, and the classes that the stream develops and protects."""
 
-    counts: dict[str, Counts]
+    rows: Rows
     target: str
     protected: tuple[str, ...]
 
@@ -77,5 +77,12 @@ def measure(
         if not torch.isfinite(logits).all():
             raise ValueError(f"{path}: its outputs are not finite on {scenario}: the weights are damaged")
         predictions.append(logits.argmax(dim=1).numpy())
-    counts = count_pairs(test.labels.numpy(), predictions[0], predictions[1], stream.classes)
-    return Measured({name: own for name, own in counts.items() if own.n}, last.target, last.protected)
+    labels = test.labels.numpy()
+    rows = Rows(
+        tuple(stream.classes),
+        labels,
+        predictions[0] == labels,
+        predictions[1] == labels,
+        None if test.groups is None else group_numbers(test.groups),
+    )
+    return Measured(rows, last.target, last.protected)

@@ -6,35 +6,41 @@ import filecmp
 import json
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 from benchmark import arguments
 from benchmark.audit import checkpoints, predictions, report
-from benchmark.audit.names import renaming
-from benchmark.audit.rule import DROP, Audit, audit
+from benchmark.audit.names import renaming, shown
+from benchmark.audit.rows import clip_of
+from benchmark.audit.rule import DROP, Audit, Requirement, audit
+from benchmark.metrics.significance import ALPHA
 from benchmark.output.files import check_files
 from benchmark.output.progress import Reporter
 from methods.conversion import PICKLED, how_to_convert
 
 CHECKPOINT = ".safetensors"
+OF_POLICY = ("alpha", "margin", "drop", "group", "target", "protected")  # what a policy says, no flag may say
+OF_CHECKPOINTS = ("scenario", "data", "options", "model", "device", "like")
+OF_PREDICTIONS = ("columns", "group", "policy")
 
 
 @dataclass(frozen=True)
 class Request:
-    """Two checkpoints, or two files of predictions; from ``scenario`` to ``like``, fields are for checkpoints alone.
+    """Two checkpoints, or two files of predictions; some fields are for one of these alone.
 
-    ``protected`` holds names, or texts of several as ``arguments.names_of`` takes them. ``columns`` is for predictions
-    alone, a text as ``names.renaming`` takes it.
+    ``protected`` holds names, or texts of several as ``arguments.names_of`` takes them; ``columns`` is a text as
+    ``names.renaming`` takes it. What is None has its default, or is said by the policy.
     """
 
     old: Path
     new: Path
     protected: tuple[str, ...] | str | None = None
     target: str | None = None
-    alpha: float = 0.05
-    margin: float = 0.0
-    drop: float = DROP
+    alpha: float | None = None
+    margin: float | None = None
+    drop: float | None = None
     scenario: str | None = None
     data: Path | None = None
     options: tuple[str, ...] = ()
@@ -42,6 +48,13 @@ class Request:
     device: str | None = None
     like: str | None = None
     columns: str | None = None
+    group: str | None = None
+    policy: Path | None = None
+
+    @property
+    def asked(self) -> Requirement:
+        """Of every protected class, without a policy."""
+        return Requirement(self.margin or 0.0, DROP if self.drop is None else self.drop)
 
 
 def run(
@@ -57,18 +70,18 @@ def run(
         ValueError: if a file, name or number is not usable; nothing is written then.
         OSError: if a report cannot be written after all; the verdict has been printed.
     """
-    check_files([request.old, request.new, request.data], html=html, junit=junit, markdown=markdown)
+    check_files([request.old, request.new, request.data, request.policy], html=html, junit=junit, markdown=markdown)
     with Reporter(quiet=as_json) as reporter:
         found = judge(request, reporter)
     if _are_same(request.old, request.new):
         print("warning: --old and --new are the same file: no model was compared with another", file=sys.stderr)
     if as_json:
-        print(json.dumps(report.as_json(found, request.old, request.new), allow_nan=False))
+        print(json.dumps(report.as_json(found, request.old, request.new, request.policy), allow_nan=False))
     else:
         report.print_audit(found)
     # only now, as a disk may be full: the verdict is told all the same
     if html is not None:
-        report.write_html(html, found, request.old, request.new)
+        report.write_html(html, found, request.old, request.new, request.policy)
     if junit is not None:
         report.write_junit(junit, found)
     if markdown is not None:
@@ -86,24 +99,73 @@ def judge(request: Request, reporter: Reporter) -> Audit:
     Raises:
         ValueError: if a file, name or number is not usable.
     """
-    judged = {"alpha": request.alpha, "margin": request.margin, "drop": request.drop}
     for path in (request.old, request.new):
         if path.suffix in PICKLED:
             raise ValueError(how_to_convert(path))
     checkpoints = [path.suffix == CHECKPOINT for path in (request.old, request.new)]
-    if all(checkpoints):
-        if request.columns is not None:
-            raise ValueError(f"--columns is for predictions, not for {CHECKPOINT} checkpoints")
-        return _judge_checkpoints(request, judged, reporter)
-    if any(checkpoints):
+    if any(checkpoints) and not all(checkpoints):
         raise ValueError(f"{request.old} and {request.new}: give two {CHECKPOINT} checkpoints, or two predictions")
-    for flag in ("scenario", "data", "options", "model", "device", "like"):
+    for flag in OF_PREDICTIONS if all(checkpoints) else OF_CHECKPOINTS:
         if getattr(request, flag):
-            raise ValueError(f"--{flag.removesuffix('s')} is for {CHECKPOINT} checkpoints, not for predictions")
-    paired = predictions.pair(request.old, request.new, renaming(request.columns, predictions.COLUMNS))
-    found = audit(paired.counts, _protected(request, paired.counts), request.target, **judged)
+            these, others = f"{CHECKPOINT} checkpoints", "predictions"
+            kinds = (others, these) if all(checkpoints) else (these, others)
+            raise ValueError(
+                f"--{flag.removesuffix('s') if flag == 'options' else flag} is for {kinds[0]}, not for {kinds[1]}"
+            )
+    if all(checkpoints):
+        return _judge_checkpoints(request, reporter)
+    return _judge_predictions(request) if request.policy is None else _judge_by_policy(request, request.policy)
+
+
+def _judge_predictions(request: Request) -> Audit:
+    renamed = renaming(request.columns, predictions.COLUMNS)
+    paired = predictions.pair(request.old, request.new, renamed, group=request.group)
+    evidence = paired.rows.of_classes()
+    found = audit(evidence, _protected(request, evidence), request.target, _alpha(request), request.asked)
     predictions.check_measured(paired, [one.name for one in found.protected])
+    _warn_of_clips(paired)
     return found
+
+
+def _judge_by_policy(request: Request, path: Path) -> Audit:
+    from benchmark.audit import policy as policies  # only now, as its schema takes time to import
+
+    if said := next((flag for flag in OF_POLICY if getattr(request, flag) is not None), None):
+        raise ValueError(f"--{said} is said by the policy {path}: leave it out, or change the policy")
+    policy = policies.read(path)
+    renamed = renaming(request.columns, predictions.COLUMNS)
+    paired = predictions.pair(request.old, request.new, renamed, policy.columns, policy.group)
+    applied = policies.apply(policy, paired, path, date.today())
+    slices = {name: paired.rows.of(chosen) for name, chosen in applied.slices.items()}
+    try:
+        found = audit(
+            paired.rows.of_classes(),
+            policy.protected,
+            policy.target,
+            policy.alpha,
+            policy.asked,
+            applied.special,
+            slices,
+            applied.pinned,
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).removeprefix('--')}") from None
+    predictions.check_measured(paired, [one.name for one in found.protected if one.name not in slices])
+    _warn_of_clips(paired)
+    return replace(found, notes=(f"policy {path}, SHA-256 {policies.digest(path)}", *applied.notes))
+
+
+def _warn_of_clips(paired: predictions.Paired) -> None:
+    if paired.rows.groups is None and (clip := clip_of(paired.ids, paired.labels)):
+        print(
+            f"warning: ids look like frames of clips, such as {shown(clip)}, which are no independent images: name the "
+            "column that tells the clip with --group, or false alarms will be many",
+            file=sys.stderr,
+        )
+
+
+def _alpha(request: Request) -> float:
+    return ALPHA if request.alpha is None else request.alpha
 
 
 def _texts(request: Request) -> Sequence[str] | None:
@@ -115,7 +177,7 @@ def _protected(request: Request, known: Collection[str]) -> tuple[str, ...] | No
     return None if texts is None else arguments.names_of(texts, "--protected", known)
 
 
-def _judge_checkpoints(request: Request, judged: dict[str, float], reporter: Reporter) -> Audit:
+def _judge_checkpoints(request: Request, reporter: Reporter) -> Audit:
     """Flags that the scenario takes are its business; others choose among its classes."""
     if request.scenario is None:
         raise ValueError("checkpoints need --scenario: say --scenario folder --data DIR --target CLASS for your photos")
@@ -127,7 +189,7 @@ def _judge_checkpoints(request: Request, judged: dict[str, float], reporter: Rep
         request.target if "target" in takes else None,
         _texts(request) if "protected" in takes else None,
     )
-    counts, target, kept = checkpoints.measure(
+    rows, target, kept = checkpoints.measure(
         request.old,
         request.new,
         request.scenario,
@@ -137,9 +199,10 @@ def _judge_checkpoints(request: Request, judged: dict[str, float], reporter: Rep
         reporter,
         like=request.like,
     )
+    evidence = rows.of_classes()
     if "target" not in takes:
         target = request.target or target
-    protected: Sequence[str] | None = _protected(request, counts)
+    protected: Sequence[str] | None = _protected(request, evidence)
     if protected is None or "protected" in takes:
         protected = [name for name in kept if name != target]
-    return audit(counts, protected, target, **judged)
+    return audit(evidence, protected, target, _alpha(request), request.asked)

@@ -1,13 +1,13 @@
 """Predictions of any framework's model as files: tables with the columns ``id``, ``label`` and ``prediction``.
 
-A row is a test image. Everything is text: "NA" and "007" are class names. Other columns are ignored.
+A row is a test image. Everything is text: "NA" and "007" are class names. Other columns are ignored unless asked for.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.audit.names import lookalikes, shown
-from benchmark.metrics.counts import Counts, count_pairs
+from benchmark.audit.rows import Rows, group_numbers
 from benchmark.output.files import no_collection
 from scenarios.table_files import SUFFIXES, MissingColumns, Table, read_table
 from scenarios.wording import some
@@ -26,42 +26,60 @@ SHOWN = 5  # ids that an error message names
 
 
 class Predictions(NamedTuple):
-    """A file of predictions: three texts per row, and each id's row."""
+    """A file of predictions: three texts per row, each id's row, other columns, and the names of all."""
 
     path: Path
     labels: list[str]
     predictions: list[str]
     rows: dict[str, int]
+    more: dict[str, list[str]]
+    header: list[str]
 
 
 class Paired(NamedTuple):
     """Two models on the same images.
 
     Attributes:
-        counts: of every class, sorted by name.
+        rows: what is right, sorted as in the old model's file; its classes by name.
+        ids: of the N images.
+        labels: of the N images, as texts.
+        more: the other columns that were asked for.
         unpredicted: classes that neither model ever predicts, of any image.
         others: predictions that are no label -> how many there are in both files, the most frequent first.
     """
 
-    counts: dict[str, Counts]
+    rows: Rows
+    ids: list[str]
+    labels: list[str]
+    more: dict[str, list[str]]
     unpredicted: tuple[str, ...]
     others: dict[str, int]
 
 
-def pair(old: Path, new: Path, renamed: Mapping[str, str] | None = None) -> Paired:
+def pair(
+    old: Path, new: Path, renamed: Mapping[str, str] | None = None, more: Sequence[str] = (), group: str | None = None
+) -> Paired:
     """What two models say of the same images, matched by id.
 
     Args:
         old: file of the model in use.
         new: file of its successor.
         renamed: one of ``COLUMNS`` -> its name in the files, where that is another one.
+        more: other columns of the old model's file, told where the new one's has them, too.
+        group: the one that tells which images belong together; one without a text stands for itself.
 
     Raises:
         ValueError: if a file cannot be read, the two are not about the same images, or a prediction is a label but for
             its spelling; one line names file and ids.
     """
+    wanted = tuple(dict.fromkeys((*more, *([group] if group is not None else ()))))
     with no_collection():
-        before, after = read(old, renamed), read(new, renamed)
+        before, after = read(old, renamed, wanted), read(new, renamed, optional=wanted)
+    return _pair(before, after, group)
+
+
+def _pair(before: Predictions, after: Predictions, group: str | None) -> Paired:
+    old, new = before.path, after.path
     _check_same_images(before, after)
     order = np.fromiter(map(after.rows.__getitem__, before.rows), np.int64, len(before.rows))
     classes = sorted(set(before.labels))
@@ -89,11 +107,39 @@ def pair(old: Path, new: Path, renamed: Mapping[str, str] | None = None) -> Pair
             )
         others += strange
     never = np.setdiff1d(np.arange(len(classes)), np.concatenate(predicted)).tolist()
+    groups = None if group is None else _groups(before, group)
+    _check_same_columns(before, after, order)
+    rows = Rows(tuple(classes), labels, predicted[0] == labels, predicted[1] == labels, groups)
     return Paired(
-        count_pairs(labels, predicted[0], predicted[1], classes),
+        rows,
+        list(before.rows),
+        before.labels,
+        before.more,
         tuple(classes[number] for number in never),
         dict(others.most_common()),
     )
+
+
+def _groups(of: Predictions, column: str) -> NDArray[np.int64]:
+    if not any(map(str.strip, of.more[column])):
+        raise ValueError(f"{of.path}: column {column!r} is empty, so it tells no groups: leave out --group")
+    return group_numbers(of.more[column])
+
+
+def _check_same_columns(before: Predictions, after: Predictions, order: NDArray[np.int64]) -> None:
+    for name, column in before.more.items():
+        if name not in after.header:
+            continue
+        other = after.more[name]
+        differing = [
+            row for row, (text, place) in enumerate(zip(column, order.tolist(), strict=True)) if text != other[place]
+        ]
+        if differing:
+            ids = list(before.rows)
+            raise ValueError(
+                f"{after.path}: {_some([ids[row] for row in differing])} with another {name} than in {before.path} "
+                f"({other[order[differing[0]]]!r}, there {column[differing[0]]!r})"
+            )
 
 
 def _check_same_images(one: Predictions, two: Predictions) -> None:
@@ -121,13 +167,13 @@ def check_measured(paired: Paired, protected: Iterable[str]) -> None:
         )
 
 
-def paired_counts(old: Path, new: Path, renamed: Mapping[str, str] | None = None) -> dict[str, Counts]:
-    """The counts of ``pair``."""
-    return pair(old, new, renamed).counts
-
-
-def read(path: Path, renamed: Mapping[str, str] | None = None) -> Predictions:
-    """The predictions in a file.
+def read(
+    path: Path,
+    renamed: Mapping[str, str] | None = None,
+    more: Sequence[str] = (),
+    optional: Sequence[str] = (),
+) -> Predictions:
+    """The predictions in a file, with other columns, of which those ``optional`` are empty where it lacks them.
 
     Raises:
         ValueError: one line names the file and what is wrong in it: it is missing, empty or damaged, a column is
@@ -136,9 +182,10 @@ def read(path: Path, renamed: Mapping[str, str] | None = None) -> Predictions:
     if not path.name.lower().removesuffix(".gz").endswith(SUFFIXES) and not path.is_dir():
         raise ValueError(f"{path}: must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     try:
-        table = read_table(path, COLUMNS, renamed=renamed)
+        table = read_table(path, (*COLUMNS, *more), optional, renamed)
     except MissingColumns as error:
-        raise ValueError(f"{error}; name yours with --columns") from None
+        remedy = "" if set(error.missing) <= set(more) else "; name yours with --columns"
+        raise ValueError(f"{error}{remedy}") from None
     ids, labels, predictions = (table.columns[name] for name in COLUMNS)
     if not ids:
         raise ValueError(f"{path}: holds no predictions: it needs a row for every test image")
@@ -147,15 +194,15 @@ def read(path: Path, renamed: Mapping[str, str] | None = None) -> Predictions:
     if len(rows) < len(ids):
         twice = [name for name, count in Counter(ids).items() if count > 1]
         raise ValueError(f"{path}: {_some(twice)} there more than once: an id names one image")
-    return Predictions(path, _shared(labels), _shared(predictions), rows)
+    others = {name: _shared(table.columns[name]) for name in (*more, *optional)}
+    return Predictions(path, _shared(labels), _shared(predictions), rows, others, table.header)
 
 
 def _check_filled(table: Table) -> None:
-    if all(all(map(str.strip, column)) for column in table.columns.values()):
+    columns = {name: table.columns[name] for name in COLUMNS}
+    if all(all(map(str.strip, column)) for column in columns.values()):
         return
-    empty = [
-        (row, name) for name, column in table.columns.items() for row, text in enumerate(column) if not text.strip()
-    ]
+    empty = [(row, name) for name, column in columns.items() for row, text in enumerate(column) if not text.strip()]
     row = min(empty)[0]
     names = ", ".join(name for at, name in empty if at == row)
     raise ValueError(

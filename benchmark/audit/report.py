@@ -15,7 +15,10 @@ from benchmark.output.pages import templates
 from benchmark.output.tables import escaped, markdown_table
 from scenarios.table_files import parts
 
-IMPORTANCE = ("Verdict", "n", "Change", "Lost", "Won", "Holm p", "NI p", "At most", "Old %", "New %", "Visible", "p")
+IMPORTANCE = (
+    *("Verdict", "n", "Groups", "Change", "Margin", "Floor", "Lost", "Won", "Holm p", "NI p", "Floor p", "At most"),
+    *("Old %", "New %", "Visible", "p"),
+)
 
 
 def print_audit(audit: Audit) -> None:
@@ -25,13 +28,14 @@ def print_audit(audit: Audit) -> None:
     from benchmark.output.tables import console, print_rows
 
     out = console()
-    print_rows(out, "", list(words.HEADINGS), words.rows(audit), importance=IMPORTANCE)
+    headings = list(words.headings(audit))
+    print_rows(out, "", headings, words.rows(audit), importance=[name for name in IMPORTANCE if name in headings])
     for line in words.summary(audit):
         out.print(Text(line), soft_wrap=True)
 
 
-def as_json(audit: Audit, old: Path, new: Path) -> dict[str, Any]:
-    """All figures as plain data; NaN is None."""
+def as_json(audit: Audit, old: Path, new: Path, policy: Path | None = None) -> dict[str, Any]:
+    """All figures as plain data; NaN is None, and so are what was not asked for."""
     return {
         "verdict": audit.verdict,
         "exit_code": audit.exit_code,
@@ -39,10 +43,13 @@ def as_json(audit: Audit, old: Path, new: Path) -> dict[str, Any]:
         "reason": words.reason(audit),
         "next": words.remedy(audit),
         "alpha": audit.alpha,
-        "margin": audit.margin,
-        "drop": audit.drop,
+        "margin": audit.asked.margin,
+        "drop": audit.asked.drop,
         "old": _file(old),
         "new": _file(new),
+        "policy": None if policy is None else _file(policy),
+        "notes": list(audit.notes),
+        "pinned": {"images": len(audit.pinned.ids), "wrong": list(audit.pinned.wrong)},
         "target": audit.target,
         "protected": [one.name for one in audit.protected],
         "classes": {one.name: _class_json(one) for one in audit.classes},
@@ -60,10 +67,15 @@ def _class_json(one: ClassAudit) -> dict[str, Any]:
         "p_non_inferior": one.p_non_inferior,
         "largest_loss": one.largest_loss,
         "detectable_drop": one.detectable_drop,
+        "p_above_floor": one.p_above,
+        "p_below_floor": one.p_below,
     }
     return {
         "status": one.status,
+        "finding": one.finding,
+        "asked": one.asked._asdict() if one.status != "not protected" else None,
         "n": counts.n,
+        "groups": None if one.evidence.groups is None else one.evidence.units,
         "both_right": counts.both_correct,
         "lost": counts.lost,
         "won": counts.won,
@@ -88,24 +100,29 @@ def write_junit(path: Path, audit: Audit) -> None:
         counts = one.counts
         line = f"{words.points(counts.change)} points: {counts.lost} lost and {counts.won} won of {counts.n} images"
         if one.status == "regressed":
-            return junit.Case(one.name, failure=f"{line}, Holm p {words.p_value(one.p_adjusted)}")
+            return junit.Case(one.name, failure=f"{line}, {words.why(audit, one)}")
         if one.status == "undecided":
-            images = words.images_to_decide(audit, one)
-            return junit.Case(one.name, skipped=f"undecided, {line}; images that would decide: {images}")
+            needed = words.images_to_decide(audit, one)
+            return junit.Case(one.name, skipped=f"undecided, {line}; {words.unit(audit)} that would decide: {needed}")
+        if one.status == "waived":
+            return junit.Case(one.name, skipped=f"waived, else {one.finding}, {line}: {one.asked.waived}")
         return junit.Case(one.name)
 
-    junit.write(path, "mds-bench audit", [case(one) for one in audit.protected])
+    pinned = [
+        junit.Case(f"pinned {name}", failure="wrong" if name in audit.pinned.wrong else "") for name in audit.pinned.ids
+    ]
+    junit.write(path, "mds-bench audit", [*map(case, audit.protected), *pinned])
 
 
-def write_html(path: Path, audit: Audit, old: Path, new: Path) -> None:
+def write_html(path: Path, audit: Audit, old: Path, new: Path, policy: Path | None = None) -> None:
     """One self-contained page."""
     page = templates(Path(__file__).parent).get_template("page.html")
     text = page.render(
         audit=audit,
         summary=words.summary(audit),
-        headings=words.HEADINGS,
+        headings=words.headings(audit),
         rows=list(words.rows(audit)),
-        files={"Old": _file(old), "New": _file(new)},
+        files={"Old": _file(old), "New": _file(new)} | ({"Policy": _file(policy)} if policy is not None else {}),
         size=words.size,
     )
     replace_file(path, text.encode())
@@ -113,6 +130,6 @@ def write_html(path: Path, audit: Audit, old: Path, new: Path) -> None:
 
 def write_markdown(path: Path, audit: Audit) -> None:
     """What ``print_audit`` shows, for the summary of a job or a comment on a merge request."""
-    table = markdown_table(list(words.HEADINGS), (list(map(escaped, row)) for row in words.rows(audit)), left=2)
+    table = markdown_table(list(words.headings(audit)), (list(map(escaped, row)) for row in words.rows(audit)), left=2)
     lines = [f"## Release gate: {audit.verdict}", *(escaped(line) for line in words.summary(audit)), table]
     replace_file(path, ("\n\n".join(lines) + "\n").encode())

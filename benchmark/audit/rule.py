@@ -2,22 +2,24 @@
 
 Each protected class is, first match first:
 
-* **regressed** if it lost significantly: McNemar's exact one-sided test, Holm over the protected classes, level alpha.
-  With a margin it must have lost significantly more than that (``p_lost_no_more``);
-* **kept** if it was shown to have lost less than ``margin`` (``p_lost_as_much``, at level alpha), or if it lost no net
-  prediction on these images *and* was shown to have lost less than ``drop``. No data can show that nothing at all was
-  lost, so at margin 0 this second way is the usual one, and ``drop`` keeps three images from passing;
-* **undecided** otherwise: too few images for its loss, or for the absence of one. So is, at any margin, a class of
-  which neither model gets an image right: what was never there cannot be kept.
+* **regressed** if it lost significantly: McNemar's exact one-sided test, Holm over all that is judged, level alpha.
+  With a margin it must have lost significantly more than that. So it is if its accuracy is significantly below a floor;
+* **kept** if it was shown to have lost less than ``margin`` (at level alpha), or if it lost no net prediction on these
+  images *and* was shown to have lost less than ``drop``. No data can show that nothing at all was lost, so at margin 0
+  this second way is the usual one, and ``drop`` keeps three images from passing. A floor must have been shown, too;
+* **undecided** otherwise: too few images for its loss, or for the absence of one, or fewer than were asked for. So is,
+  at any margin, a class of which neither model gets an image right: what was never there cannot be kept.
 
-The verdict is *regressed* if one class is, else *undecided* if one class is, else *preserved*. Two errors are bounded:
+The tests are those of ``evidence``, of images or of groups of them. A slice of the images is judged as a class is. The
+verdict is *regressed* if one class is or a pinned image is wrong, else *undecided* if one class is, else *preserved*; a
+waived class does not count. Two errors are bounded:
 
 * a new model with which no class truly lost more than ``margin`` is *regressed* with probability alpha at most. Exactly
   so at margin 0, and at every margin for a model with which no class truly lost anything; else asymptotically;
 * a new model with which some class truly lost max(margin, drop) or more is *preserved* with probability alpha at most,
   asymptotically. Every class must pass, so this needs no correction for their number.
 
-A larger margin or drop never makes the verdict worse. The tests take images for independent.
+A larger margin or drop never makes the verdict worse.
 """
 
 from __future__ import annotations
@@ -25,61 +27,109 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
+from benchmark.audit.evidence import Evidence
 from benchmark.audit.names import shown
 from benchmark.metrics import significance
 from benchmark.metrics.counts import Counts
 from benchmark.metrics.preservation import scored, strictly_preserved
-from benchmark.metrics.significance import ALPHA, POWER
+from benchmark.metrics.significance import ALPHA
 from scenarios.wording import known_names
 
 DROP = 0.05
 NAMED = 20  # known classes that an error message lists
 
-Status = Literal["regressed", "undecided", "kept", "not protected"]
-STATUSES: tuple[Status, ...] = get_args(Status)  # worst first
+Status = Literal["regressed", "undecided", "waived", "kept", "not protected"]
+STATUSES: tuple[Status, ...] = get_args(Status)  # as they are shown
 Verdict = Literal["regressed", "undecided", "preserved"]
 EXIT_CODES: dict[Verdict, int] = {"preserved": 0, "regressed": 1, "undecided": 3}
 
 
-@dataclass(frozen=True)
-class ClassAudit:
-    """One class. The fields after ``status`` are NaN for a class that is not protected.
+class Requirement(NamedTuple):
+    """What is asked of a class or slice.
 
     Attributes:
+        margin: loss of accuracy that would not matter, in [0, 1).
+        drop: loss that must be ruled out where none was seen, between 0 and 1.
+        floor: accuracy that the new model must be shown to have, between 0 and 1.
+        images: the fewest test images with which it can be decided.
+        groups: the fewest groups of them, likewise.
+        waived: why its verdict does not count; empty where it does.
+    """
+
+    margin: float = 0.0
+    drop: float = DROP
+    floor: float | None = None
+    images: int = 0
+    groups: int = 0
+    waived: str = ""
+
+
+class Pinned(NamedTuple):
+    """Images that the new model must get right, and which of them it does not."""
+
+    ids: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+
+USUAL, NOTHING = Requirement(), Pinned()
+
+
+@dataclass(frozen=True)
+class ClassAudit:
+    """One class or slice. The fields after ``asked`` are NaN for a class that is not protected.
+
+    Attributes:
+        finding: its status, were it not waived.
         p: that it did not get worse, in (0, 1]: McNemar's exact one-sided p-value.
-        p_adjusted: that it lost no more than the margin, after Holm's correction over the protected classes.
+        p_adjusted: that it lost no more than the margin, after Holm's correction over all that is judged.
         p_non_inferior: that it lost the margin or more.
         largest_loss: any greater loss of accuracy is ruled out, at level alpha, in [0, 1].
         detectable_drop: the smallest true loss that is found with probability ``POWER`` on so many images.
+        p_above: that its accuracy is the floor or more, after Holm's correction; NaN without a floor, as the next.
+        p_below: that its accuracy is the floor or less.
     """
 
     name: str
-    counts: Counts
+    evidence: Evidence
     status: Status
+    finding: Status
+    asked: Requirement = USUAL
     p: float = math.nan
     p_adjusted: float = math.nan
     p_non_inferior: float = math.nan
     largest_loss: float = math.nan
     detectable_drop: float = math.nan
+    p_above: float = math.nan
+    p_below: float = math.nan
+
+    @property
+    def counts(self) -> Counts:
+        """Of its images."""
+        return self.evidence.counts
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The verdict with the figures it rests on; ``classes`` in the order given."""
+    """The verdict with the figures it rests on; ``classes`` in the order given, then slices."""
 
     classes: tuple[ClassAudit, ...]
     target: str | None
     alpha: float
-    margin: float
-    drop: float
+    asked: Requirement
+    pinned: Pinned = NOTHING
+    notes: tuple[str, ...] = ()  # lines that every report shows
 
     @property
     def protected(self) -> tuple[ClassAudit, ...]:
-        """The classes that must be kept."""
+        """The classes and slices that must be kept, waived ones too."""
         return tuple(one for one in self.classes if one.status != "not protected")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether images came in groups."""
+        return any(one.evidence.groups is not None for one in self.classes)
 
     def of(self, status: Status) -> tuple[ClassAudit, ...]:
         """The classes with this status."""
@@ -93,7 +143,7 @@ class Audit:
     @property
     def verdict(self) -> Verdict:
         """See the module."""
-        if self.of("regressed"):
+        if self.of("regressed") or self.pinned.wrong:
             return "regressed"
         return "undecided" if self.of("undecided") else "preserved"
 
@@ -104,129 +154,95 @@ class Audit:
 
 
 def audit(
-    counts: Mapping[str, Counts],
+    evidence: Mapping[str, Evidence],
     protected: Sequence[str] | None = None,
     target: str | None = None,
     alpha: float = ALPHA,
-    margin: float = 0.0,
-    drop: float = DROP,
+    asked: Requirement = USUAL,
+    special: Mapping[str, Requirement] | None = None,
+    slices: Mapping[str, Evidence] | None = None,
+    pinned: Pinned = NOTHING,
 ) -> Audit:
-    """Judge a new model by its paired counts with the old one; the module has the rule.
+    """Judge a new model by what paired test images say of it and the old one; the module has the rule.
 
     Args:
-        counts: of every class, in the order to be shown.
+        evidence: of every class, in the order to be shown.
         protected: the classes that must be kept. Default: all but ``target``.
         target: the class that was developed, if one was; it is shown and not judged.
         alpha: probability of either error, between 0 and 0.5.
-        margin: loss of accuracy that would not matter, in [0, 1).
-        drop: loss that must be ruled out where none was seen, between 0 and 1.
+        asked: of every protected class.
+        special: of some classes and slices, in its place.
+        slices: of parts of the images, which are protected as classes are.
+        pinned: images that must be right.
 
     Raises:
         ValueError: if an argument is out of its range, a name is unknown, or a protected class has no images.
     """
+    _check_ranges(alpha, asked)
+    if target is not None:
+        _check_known("--target", target, evidence)
+    chosen = list(dict.fromkeys(protected if protected is not None else (n for n in evidence if n != target)))
+    for name in chosen:
+        _check_known("--protected", name, evidence)
+    if target in chosen:
+        raise ValueError(f"--protected: {target!r} is the target: take it out of the protected classes")
+    every = {**evidence, **(slices or {})}
+    wanted = {name: (special or {}).get(name, asked) for name in (*chosen, *(slices or {}))}
+    scored({name: own.counts for name, own in every.items()}, list(wanted))  # for its checks
+
+    p_values = {(name, "loss"): every[name].p_lost_no_more(want.margin) for name, want in wanted.items()}
+    for name, want in wanted.items():
+        if want.floor is not None:
+            p_values[name, "floor"] = every[name].p_at_least(want.floor)
+    adjusted = significance.holm(p_values)
+
+    def judge(name: str, own: Evidence) -> ClassAudit:
+        if name not in wanted:
+            return ClassAudit(name, own, "not protected", "not protected")
+        want, lost, above = wanted[name], adjusted[name, "loss"], adjusted.get((name, "floor"), math.nan)
+        regressed = lost <= alpha or above <= alpha
+        finding: Status = "regressed" if regressed else "kept" if _is_kept(own, want, alpha) else "undecided"
+        return ClassAudit(
+            name,
+            own,
+            "waived" if want.waived else finding,
+            finding,
+            want,
+            p=own.p_worse,
+            p_adjusted=lost,
+            p_non_inferior=own.p_lost_as_much(want.margin),
+            largest_loss=own.largest_loss(alpha),
+            detectable_drop=own.detectable_drop(alpha, len(adjusted)),
+            p_above=above,
+            p_below=math.nan if want.floor is None else own.p_at_most(want.floor),
+        )
+
+    return Audit(tuple(judge(name, own) for name, own in every.items()), target, alpha, asked, pinned)
+
+
+def _is_kept(own: Evidence, want: Requirement, alpha: float) -> bool:
+    counts = own.counts
+    if not counts.old_correct and not counts.new_correct:
+        return False
+    if counts.n < want.images or own.units < want.groups:
+        return False
+    if want.floor is not None and own.p_at_most(want.floor) > alpha:
+        return False
+    lost_nothing = counts.lost <= counts.won
+    return own.p_lost_as_much(max(want.margin, want.drop) if lost_nothing else want.margin) <= alpha
+
+
+def _check_ranges(alpha: float, asked: Requirement) -> None:
     if not 0 < alpha < 0.5:
         raise ValueError(f"--alpha must lie between 0 and 0.5, not {alpha}")
+    margin, drop = asked.margin, asked.drop
     if not 0 <= margin < 1:
         raise ValueError(f"--margin is a share of accuracy, 0 or more and below 1 (0.01 is a point), not {margin}")
     if not 0 < drop < 1:
         raise ValueError(f"--drop is a share of accuracy between 0 and 1 (0.01 is a point), not {drop}")
-    if target is not None:
-        _check_known("--target", target, counts)
-    chosen = list(dict.fromkeys(protected if protected is not None else (n for n in counts if n != target)))
-    for name in chosen:
-        _check_known("--protected", name, counts)
-    if target in chosen:
-        raise ValueError(f"--protected: {target!r} is the target: take it out of the protected classes")
-    own = dict(zip(chosen, scored(counts, chosen), strict=True))
-
-    p_values = {name: p_lost_no_more(entry, margin) for name, entry in own.items()}
-    adjusted = significance.holm(p_values)
-
-    def judge(name: str, entry: Counts) -> ClassAudit:
-        if name not in own:
-            return ClassAudit(name, entry, "not protected")
-        return ClassAudit(
-            name,
-            entry,
-            "regressed" if adjusted[name] <= alpha else "kept" if _is_kept(entry, alpha, margin, drop) else "undecided",
-            p=significance.mcnemar(entry),
-            p_adjusted=adjusted[name],
-            p_non_inferior=p_lost_as_much(entry, margin),
-            largest_loss=largest_loss(entry, alpha),
-            detectable_drop=_detectable_drop(entry.n, entry.lost + entry.won, alpha, len(own)),
-        )
-
-    return Audit(tuple(judge(name, entry) for name, entry in counts.items()), target, alpha, margin, drop)
 
 
-def p_lost_no_more(counts: Counts, margin: float) -> float:
-    """One-sided p-value that a class lost no more than ``margin``, in [0, 1]: small if it truly lost more.
-
-    At margin 0 McNemar's exact test. Else the greatest one of that, of Tango's score test turned round, and of the
-    binomial test that is exact where all flips are negative. Tango's is asymptotic, and too eager there: with 20
-    classes and few flips it alone would raise three false alarms where one is allowed.
-    """
-    from scipy.special import bdtrc
-
-    exact = significance.mcnemar(counts)
-    net = counts.lost - counts.won
-    if margin == 0 or net <= 0:  # at a net gain the other two are near 1
-        return exact
-    return max(exact, 1 - significance.non_inferiority(counts, margin), float(bdtrc(net - 1, counts.n, margin)))
-
-
-def p_lost_as_much(counts: Counts, margin: float) -> float:
-    """One-sided p-value that a class lost ``margin`` or more, in [0, 1]: small if it truly lost less.
-
-    The greater one of Tango's score test of non-inferiority and of the binomial test that is exact where all flips are
-    negative: without flips Tango's alone would rule out a loss of 1/2 after three images, where it takes five.
-    """
-    from scipy.special import bdtr
-
-    net = counts.lost - counts.won
-    all_negative = float(bdtr(net, counts.n, margin)) if net >= 0 else 0.0
-    return max(significance.non_inferiority(counts, margin), all_negative)
-
-
-def largest_loss(counts: Counts, alpha: float) -> float:
-    """The loss of accuracy above which all are ruled out at level alpha, in [0, 1]; 0 for a class that got better.
-
-    Where ``p_lost_as_much`` meets alpha, to 1e-9: the upper end of an interval of the loss at confidence 1 − 2 alpha.
-    """
-    low, high = 0.0, 1.0
-    if p_lost_as_much(counts, 0.0) <= alpha:
-        return 0.0
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        low, high = (low, middle) if p_lost_as_much(counts, middle) <= alpha else (middle, high)
-    return high
-
-
-def _is_kept(counts: Counts, alpha: float, margin: float, drop: float) -> bool:
-    if not counts.old_correct and not counts.new_correct:
-        return False
-    lost_nothing = counts.lost <= counts.won
-    return p_lost_as_much(counts, max(margin, drop) if lost_nothing else margin) <= alpha
-
-
-@cache  # many classes are alike
-def _detectable_drop(images: int, flipped: int, alpha: float, classes: int) -> float:
-    """As ``significance.detectable_drop`` with flips as observed, or as many more as a greater drop needs."""
-    found = significance.detectable_drop(images, flipped / images, alpha, POWER, classes) if flipped else math.nan
-    if not math.isnan(found):
-        return found
-
-    def lacking(drop: float) -> float:
-        return POWER - significance.detection_power(images, drop, drop, alpha, classes)
-
-    if lacking(1.0) > 0:  # not even if all images were lost
-        return math.nan
-    from scipy.optimize import brentq
-
-    return float(brentq(lacking, flipped / images, 1.0, xtol=1e-9))
-
-
-def _check_known(flag: str, name: str, counts: Mapping[str, Counts]) -> None:
-    if name in counts:
+def _check_known(flag: str, name: str, known: Mapping[str, Evidence]) -> None:
+    if name in known:
         return
-    raise ValueError(f"{flag}: no test image has the label {name!r}: {known_names(name, counts, NAMED, shown)}")
+    raise ValueError(f"{flag}: no test image has the label {name!r}: {known_names(name, known, NAMED, shown)}")

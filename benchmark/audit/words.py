@@ -17,6 +17,7 @@ HEADINGS = {  # and their meanings
     "Class": "those that regressed come first, then those undecided, kept, and not protected",
     "Verdict": "regressed, undecided, kept, or not protected",
     "n": "test images",
+    "Groups": "of images that belong together",
     "Old %": "accuracy of the old model",
     "New %": "accuracy of the new model",
     "Change": "of the accuracy, in points",
@@ -24,20 +25,36 @@ HEADINGS = {  # and their meanings
     "Lost": "right before and wrong now: negative flips",
     "Won": "wrong before and right now: positive flips",
     "Neither": "images that both models get wrong",
-    "p": "p-value of having got no worse, by McNemar's exact one-sided test",
+    "p": "p-value of having got no worse, by McNemar's exact one-sided test; of groups, by flipping their signs",
     "Holm p": "p-value of having lost no more than the margin, corrected by Holm's method: α or less is regressed",
     "NI p": "p-value of having lost the margin or more, by Tango's test of non-inferiority: α or less is kept",
     "At most": "the greatest true loss, in points, that is not ruled out at level α",
+    "Margin": "loss that would not matter, in points",
+    "Floor": "accuracy in % that must be shown",
+    "Floor p": "p-value of reaching the floor, exact binomial, corrected by Holm's method: α or less is regressed",
     "Visible": f"the smallest true loss, in points, that so many images show with probability {POWER:g}",
 }
 
 
+def headings(audit: Audit) -> dict[str, str]:
+    """Those of ``HEADINGS`` that tell something of this audit."""
+    asked = [one.asked for one in audit.protected]
+    useless = {
+        "Groups": not audit.grouped,
+        "Margin": all(want.margin == audit.asked.margin for want in asked),
+        "Floor": all(want.floor is None for want in asked),
+    }
+    useless["Floor p"] = useless["Floor"]
+    return {name: meaning for name, meaning in HEADINGS.items() if not useless.get(name)}
+
+
 def summary(audit: Audit) -> list[str]:
-    """Both verdicts, the second one with its reason and remedy, one line each."""
+    """Both verdicts, the second one with its reason and remedy, and notes, one line each."""
     return [
         strict_line(audit),
         f"{audit.verdict}: {reason(audit)}",
         *([f"next: {todo}"] if (todo := remedy(audit)) else []),
+        *audit.notes,
     ]
 
 
@@ -51,19 +68,46 @@ def strict_line(audit: Audit) -> str:
 
 def reason(audit: Audit) -> str:
     """The reason for the verdict."""
-    if regressed := audit.of("regressed"):
-        beyond = f"lost significantly more than the margin of {size(audit.margin)}" if audit.margin else "got worse"
-        named = _named(regressed, lambda one: f"{_with_change(one)} (Holm p {p_value(one.p_adjusted)})")
-        return f"{_count(audit, regressed)} {beyond}, at α {audit.alpha:g} with Holm's correction: {named}"
+    if audit.verdict == "regressed":
+        return "; ".join(_failures(audit))
     if audit.of("undecided"):
         return "; ".join(f"{text}: {_named(classes)}" for text, classes in _open_questions(audit))
-    within = [one for one in audit.protected if audit.margin and one.p_non_inferior <= audit.alpha]
-    small = f"lost less than the margin of {size(audit.margin)}"
-    none = f"lost no net prediction, with a loss of {size(max(audit.margin, audit.drop))} ruled out"
-    how = small if len(within) == len(audit.protected) else f"{small}, or {none}" if within else none
-    worst = max(audit.protected, key=lambda one: one.largest_loss)
+    return _how_kept(audit, audit.of("kept"))
+
+
+def _failures(audit: Audit) -> Iterator[str]:
+    lost = [one for one in audit.of("regressed") if one.p_adjusted <= audit.alpha]
+    below = [one for one in audit.of("regressed") if one.p_above <= audit.alpha]
+    level = f"at α {audit.alpha:g} with Holm's correction"
+    if lost:
+        beyond = f"lost significantly more than {_margins(lost)}" if _has_margin(lost) else "got worse"
+        named = _named(lost, lambda one: f"{_with_change(one)} (Holm p {p_value(one.p_adjusted)})")
+        yield f"{_count(audit, lost)} {beyond}, {level}: {named}"
+    if below:
+        yield f"{_count(audit, below)} are below their floor, {level}: {_named(below, _with_floor)}"
+    if wrong := audit.pinned.wrong:
+        yield f"{len(wrong)} of {len(audit.pinned.ids)} pinned images are wrong: {some(list(map(repr, wrong)), LISTED)}"
+
+
+def why(audit: Audit, one: ClassAudit) -> str:
+    """Why a class regressed, in short."""
+    lost = f"Holm p {p_value(one.p_adjusted)}"
+    return lost if one.p_adjusted <= audit.alpha else f"below its floor: {_with_floor(one)}"
+
+
+def _how_kept(audit: Audit, kept: Sequence[ClassAudit]) -> str:
+    if not kept:
+        return "all that is judged is waived"
+    within = [one for one in kept if one.asked.margin and one.p_non_inferior <= audit.alpha]
+    ways = []
+    if within:
+        ways.append(f"lost less than {_margins(within)}")
+    if others := [one for one in kept if one not in within]:
+        ruled_out = max(max(one.asked.margin, one.asked.drop) for one in others)
+        ways.append(f"lost no net prediction, with a loss of {size(ruled_out)} ruled out")
+    worst = max(kept, key=lambda one: one.largest_loss)
     return (
-        f"each protected class {how} (α {audit.alpha:g}; {shown(worst.name)} may have lost most, "
+        f"each protected class {', or '.join(ways)} (α {audit.alpha:g}; {shown(worst.name)} may have lost most, "
         f"{size(worst.largest_loss, up=True)})"
     )
 
@@ -77,47 +121,85 @@ def remedy(audit: Audit) -> str:
     open_ = _worst_first(audit.of("undecided"))
     needs = [f"{shown(one.name)} {images_to_decide(audit, one)}" for one in open_[:LISTED]]
     more = f" ({len(open_) - LISTED} more classes are undecided)" if len(open_) > LISTED else ""
-    text = f"test on more images; about so many would decide with probability {POWER:g}: {', '.join(needs)}{more}"
+    text = (
+        f"test on more {unit(audit)}; about so many would decide with probability {POWER:g}: {', '.join(needs)}{more}"
+    )
     if open_[0].counts.change < 0:
-        wider = "widen --margin to" if audit.margin else "name with --margin"
+        wider = "widen --margin to" if open_[0].asked.margin else "name with --margin"
         text += f"; or {wider} a loss that is acceptable, before you look at the next model"
     return text
 
 
+def unit(audit: Audit) -> str:
+    """What is drawn: "images", or "groups" of them."""
+    return "groups" if audit.grouped else "images"
+
+
 def images_to_decide(audit: Audit, one: ClassAudit) -> str:
-    """How many test images of a class let the gate decide with probability ``POWER``, to two digits.
+    """How many test images of a class, or groups, let the gate decide with probability ``POWER``, to two digits.
 
     For a class that seems to have lost, they tell the loss it seems to have had from the margin; for another, they tell
-    the loss that is to be ruled out from none. Predictions are taken to flip as often as they did.
+    the loss that is to be ruled out from none. Predictions are taken to flip as often as they did, and groups to be as
+    large and as much alike; no fewer than were asked for.
     """
-    counts = one.counts
+    counts, asked = one.counts, one.asked
     if _is_unknown(one):
         return "no number (neither model gets an image right)"
     loss = -counts.change
-    gap = abs(loss - audit.margin) if loss > 0 else max(audit.margin, audit.drop)
+    gap = abs(loss - asked.margin) if loss > 0 else max(asked.margin, asked.drop)
     if gap < 1e-9:
         return "no number (its loss is the margin)"
     flips = max((counts.lost + counts.won) / counts.n, gap)
-    asked = (flips, gap, audit.alpha, POWER, len(audit.protected))
-    if approximate_images(*asked) > MOST_IMAGES:
+    wanted = (flips, gap, audit.alpha, POWER, len(audit.protected))
+    a_unit = one.evidence.design_effect * one.evidence.units / counts.n  # as many as an independent image
+    if approximate_images(*wanted) * a_unit > MOST_IMAGES:
         return f"more than {MOST_IMAGES:,}"
-    images = images_needed(*asked)
-    digit = 10 ** max(len(str(images)) - 2, 0)
-    return f"{math.ceil(images / digit) * digit:,}"
+    needed = math.ceil(images_needed(*wanted) * a_unit)
+    if audit.grouped:  # as many as rule out that one which was not drawn is lost altogether
+        needed = max(
+            needed, asked.groups, math.ceil(math.log(audit.alpha) / math.log1p(-max(asked.margin, asked.drop)))
+        )
+    else:
+        needed = max(needed, asked.images)
+    digit = 10 ** max(len(str(needed)) - 2, 0)
+    return f"{math.ceil(needed / digit) * digit:,}"
 
 
 def _open_questions(audit: Audit) -> Iterator[tuple[str, list[ClassAudit]]]:
-    losing = [one for one in audit.of("undecided") if one.counts.change < 0]
-    others = [one for one in audit.of("undecided") if one.counts.change >= 0 and not _is_unknown(one)]
-    unknown = [one for one in audit.of("undecided") if _is_unknown(one)]
-    if losing and audit.margin:
-        yield f"neither more nor less than the margin of {size(audit.margin)} is shown to be lost", losing
-    elif losing:
-        yield "net predictions were lost, which chance may explain", losing
-    if others:
-        yield f"too few images to rule out a loss of {size(max(audit.margin, audit.drop))}", others
-    if unknown:
+    left = list(audit.of("undecided"))
+
+    def take(holds: Callable[[ClassAudit], bool]) -> list[ClassAudit]:
+        taken = [one for one in left if holds(one)]
+        left[:] = [one for one in left if one not in taken]
+        return taken
+
+    if unknown := take(_is_unknown):
         yield "neither model gets an image right, so there is nothing to keep", unknown
+    if few := take(lambda one: one.counts.n < one.asked.images or one.evidence.units < one.asked.groups):
+        yield "fewer images or groups than the policy asks for", few
+    if losing := take(lambda one: one.counts.change < 0 and one.p_non_inferior > audit.alpha):
+        if _has_margin(losing):
+            yield f"neither more nor less than {_margins(losing)} is shown to be lost", losing
+        else:
+            yield "net predictions were lost, which chance may explain", losing
+    if unseen := take(lambda one: one.evidence.p_lost_as_much(max(one.asked.margin, one.asked.drop)) > audit.alpha):
+        drops = sorted({max(one.asked.margin, one.asked.drop) for one in unseen})
+        yield f"too few {unit(audit)} to rule out a loss of {_sizes(drops)}", unseen
+    if left:
+        yield "not shown to reach their floor", left
+
+
+def _has_margin(classes: Sequence[ClassAudit]) -> bool:
+    return any(one.asked.margin for one in classes)
+
+
+def _margins(classes: Sequence[ClassAudit]) -> str:
+    margins = sorted({one.asked.margin for one in classes})
+    return f"{'the margin' if len(margins) == 1 else 'the margins'} of {_sizes(margins)}"
+
+
+def _sizes(shares: Sequence[float]) -> str:
+    return size(shares[0]) if len(shares) == 1 else f"{100 * shares[0]:.3g} to {size(shares[-1])}"
 
 
 def _is_unknown(one: ClassAudit) -> bool:
@@ -125,27 +207,40 @@ def _is_unknown(one: ClassAudit) -> bool:
 
 
 def rows(audit: Audit) -> Iterator[list[str]]:
-    """The cells of the table under ``HEADINGS``, one row per class."""
+    """The cells of the table under ``headings``, one row per class."""
     for status in STATUSES:
         for one in audit.of(status):
-            counts = one.counts
-            neither = counts.n - counts.both_correct - counts.lost - counts.won
-            yield [
-                one_line(one.name) + (" (target)" if one.name == audit.target else ""),
-                one.status,
-                str(counts.n),
-                *(
-                    "–" if math.isnan(share) else f"{100 * share:.1f}"
-                    for share in (counts.old_accuracy, counts.new_accuracy)
-                ),
-                points(counts.change),
-                *map(str, (counts.both_correct, counts.lost, counts.won, neither)),
-                *map(p_value, (one.p, one.p_adjusted, one.p_non_inferior)),
-                *(
-                    "–" if math.isnan(share) else f"{100 * share:.1f}"
-                    for share in (one.largest_loss, one.detectable_drop)
-                ),
-            ]
+            cells = _cells(audit, one)
+            yield [cells[name] for name in headings(audit)]
+
+
+def _cells(audit: Audit, one: ClassAudit) -> dict[str, str]:
+    counts, judged = one.counts, one.status != "not protected"
+    neither = counts.n - counts.both_correct - counts.lost - counts.won
+    status = f"waived ({one.finding})" if one.status == "waived" else one.status
+    figures = [str(number) for number in (counts.both_correct, counts.lost, counts.won, neither)]
+    return {
+        "Class": one_line(one.name) + (" (target)" if one.name == audit.target else ""),
+        "Verdict": status,
+        "n": str(counts.n),
+        "Groups": str(one.evidence.units),
+        "Old %": _percent(counts.old_accuracy),
+        "New %": _percent(counts.new_accuracy),
+        "Change": points(counts.change),
+        **dict(zip(("Both", "Lost", "Won", "Neither"), figures, strict=True)),
+        "p": p_value(one.p),
+        "Holm p": p_value(one.p_adjusted),
+        "NI p": p_value(one.p_non_inferior),
+        "At most": _percent(one.largest_loss),
+        "Margin": _percent(one.asked.margin if judged else math.nan),
+        "Floor": _percent(one.asked.floor if one.asked.floor is not None else math.nan),
+        "Floor p": p_value(one.p_above),
+        "Visible": _percent(one.detectable_drop),
+    }
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def p_value(value: float) -> str:
@@ -167,11 +262,20 @@ def _with_change(one: ClassAudit) -> str:
     return f"{shown(one.name)} {points(one.counts.change)} points"
 
 
+def _with_images(one: ClassAudit) -> str:
+    of_groups = "" if one.evidence.groups is None else f" of {one.evidence.units:,} groups"
+    return f"{_with_change(one)} on {one.counts.n:,} images{of_groups}"
+
+
+def _with_floor(one: ClassAudit) -> str:
+    return f"{shown(one.name)} {_percent(one.counts.new_accuracy)} % of {_percent(one.asked.floor or 0.0)} %"
+
+
 def _worst_first(classes: Sequence[ClassAudit]) -> list[ClassAudit]:
     return sorted(classes, key=lambda one: (one.counts.change, -one.largest_loss, one.name))
 
 
 def _named(classes: Sequence[ClassAudit], text: Callable[[ClassAudit], str] | None = None) -> str:
     """The worst of ``classes``, and how many more there are."""
-    show = text or (lambda one: f"{_with_change(one)} on {one.counts.n:,} images")
+    show = text or _with_images
     return some(list(map(show, _worst_first(classes))), LISTED)

@@ -23,13 +23,24 @@ def audit(
         Path,
         typer.Option(help="the model in use: a .safetensors checkpoint, or its predictions (.csv, .jsonl, .parquet …)"),
     ],
-    new: Annotated[Path, typer.Option(help="its successor, in the same form")],
+    new: Annotated[Path | None, typer.Option(help="its successor, in the same form")] = None,
     protected: Annotated[
         list[str] | None, typer.Option(help="classes to keep, with commas; default: all but the target")
     ] = None,
     target: Annotated[str | None, typer.Option(help="the class that was developed: shown, not judged")] = None,
-    alpha: Annotated[float, typer.Option(help="probability of a wrong verdict")] = 0.05,
-    margin: Annotated[float, typer.Option(help="loss of accuracy that is acceptable, such as 0.01")] = 0.0,
+    group: Annotated[
+        str | None, typer.Option(help="predictions: column that tells which images belong together, such as a clip's")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="predictions: TOML file with all that must hold; see docs/release-gate.md")
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="write a policy to start from to this file, from the predictions --old")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="probability of a wrong verdict; default: 0.05")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="loss of accuracy that is acceptable, such as 0.01; default: 0")
+    ] = None,
     drop: Annotated[
         float | None, typer.Option(help="loss that must be ruled out where none was seen; default: 0.05")
     ] = None,
@@ -48,8 +59,16 @@ def audit(
     like: Like = None,
 ) -> int:
     """Release gate: did any class get worse? Exit code 0 preserved, 1 regressed, 3 undecided for lack of data."""
-    if drop is not None and drop < margin:
+    if drop is not None and margin is not None and drop < margin:
         raise ValueError(f"--drop {drop:g} is less than --margin {margin:g}, which is ruled out anyway: leave it out")
+    if init is not None:
+        from benchmark.audit import template
+
+        for line in template.write(init, old, columns):
+            typer.echo(line)
+        return 0
+    if new is None:
+        raise ValueError("audit needs --new, the model that is to replace --old")
     from benchmark.audit import gate
 
     request = gate.Request(
@@ -59,7 +78,7 @@ def audit(
         target=target,
         alpha=alpha,
         margin=margin,
-        drop=gate.DROP if drop is None else drop,
+        drop=drop,
         scenario=scenario,
         data=data,
         options=tuple(option or ()),
@@ -67,6 +86,8 @@ def audit(
         device=device,
         like=like,
         columns=columns,
+        group=group,
+        policy=policy,
     )
     return gate.run(request, as_json, html, junit, markdown)
 

@@ -8,8 +8,9 @@ Statistics 6, 1979), and Tango's score test of non-inferiority (Statistics in Me
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ EXACT = 1_000_000  # expected flips up to which the power is summed: a hundredth
 FINEST = 1e-15  # level below which scipy finds no critical values
 BLOCK = 1024  # numbers of flips whose critical values are found at once
 
+Name = TypeVar("Name", bound=Hashable)
+
 
 def mcnemar(counts: Counts) -> float:
     """One-sided exact p-value that a class got worse, in (0, 1]: P(Binomial(flips, 1/2) >= negative flips).
@@ -35,14 +38,24 @@ def mcnemar(counts: Counts) -> float:
         >>> mcnemar(Counts(n=100, old_correct=80, new_correct=75, both_correct=75))
         0.03125
     """
-    if not counts.lost:
+    return p_of_flips(counts.lost, counts.won)
+
+
+def p_of_flips(lost: int, won: int) -> float:
+    """P(Binomial(lost + won, 1/2) >= lost), in (0, 1].
+
+    Example:
+        >>> p_of_flips(lost=5, won=0)
+        0.03125
+    """
+    if not lost:
         return 1.0
     from scipy.special import betainc  # the same bits as scipy.stats.binom.sf(lost - 1, flips, 1/2), in a hundredth
 
-    return float(betainc(counts.lost, counts.won + 1, 0.5))
+    return float(betainc(lost, won + 1, 0.5))
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
     """Holm's adjusted p-values, in [0, 1]: a hypothesis is rejected at level alpha where its own is alpha or less.
 
     Of all those that are true, one or more is then rejected with probability alpha at most.
@@ -97,7 +110,16 @@ def non_inferiority(counts: Counts, margin: float) -> float:
         raise ValueError(f"margin must lie in 0..1, got {margin}")
     if counts.n == 0:
         raise ValueError("a class without images cannot be tested: add some or leave it out")
-    n, lost, won = counts.n, counts.lost, counts.won
+    return tango(counts.n, counts.lost, counts.won, margin)
+
+
+def tango(n: float, lost: float, won: float, margin: float) -> float:
+    """``non_inferiority`` of so many images and flips, which need be no whole numbers.
+
+    Example:
+        >>> round(tango(n=800, lost=20, won=20, margin=0.02), 4)
+        0.0086
+    """
     # the most likely share of negative flips if exactly the margin was lost: the larger root of 2n q² − b q + c
     b = lost + won + margin * (2 * n + lost - won)
     c = lost * margin * (1 + margin)

@@ -43,6 +43,10 @@ def write_parquet(path: Path, rows: list[Row], dictionary: bool = False) -> Path
     return path
 
 
+def paired_counts(old: Path, new: Path, renamed: dict[str, str] | None = None) -> dict[str, Counts]:
+    return {name: own.counts for name, own in predictions.pair(old, new, renamed).rows.of_classes().items()}
+
+
 WRITERS = {"csv": write_csv, "parquet": write_parquet}
 
 
@@ -52,14 +56,14 @@ def test_two_files_are_matched_by_id_and_names_stay_text(tmp_path: Path, old_kin
     old, new = tmp_path / f"old.{old_kind}", tmp_path / f"new.{new_kind}"
     WRITERS[old_kind](old, OLD)
     WRITERS[new_kind](new, NEW)
-    assert predictions.paired_counts(old, new) == PAIRED
-    assert list(predictions.paired_counts(old, new)) == ["007", "NA"]
+    assert paired_counts(old, new) == PAIRED
+    assert list(paired_counts(old, new)) == ["007", "NA"]
 
 
 def test_integers_and_dictionaries_in_parquet_are_their_text(tmp_path: Path) -> None:
     numbers = write_parquet(tmp_path / "numbers.parquet", [(1, 3, 4), (2, 3, 3)])  # type: ignore[list-item]
     words = write_parquet(tmp_path / "words.parquet", [("2", "3", "3"), ("1", "3", "3")], dictionary=True)
-    assert predictions.paired_counts(numbers, words) == {"3": Counts(2, 1, 2, 1)}
+    assert paired_counts(numbers, words) == {"3": Counts(2, 1, 2, 1)}
 
 
 names = st.text(st.characters(codec="utf-8"), max_size=5).map(lambda name: f"{name}.")  # never empty
@@ -83,7 +87,7 @@ def test_any_names_in_any_order_give_the_counts_of_plain_counting(
     old = [(name, label, before) for name, label, before, _ in table]
     new = [(name, label, after) for name, label, _, after in table]
     shuffle.shuffle(new)
-    counts = predictions.paired_counts(write_csv(tmp_path / "old.csv", old), write_csv(tmp_path / "new.csv", new))
+    counts = paired_counts(write_csv(tmp_path / "old.csv", old), write_csv(tmp_path / "new.csv", new))
     assert set(counts) == {label for _, label, _, _ in table}
     for name, own in counts.items():
         rows = [row for row in table if row[1] == name]
@@ -96,7 +100,14 @@ def test_any_names_in_any_order_give_the_counts_of_plain_counting(
 def test_other_columns_their_order_a_byte_order_mark_and_empty_lines_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "own.CSV"
     path.write_bytes(b'\xef\xbb\xbfscore,prediction,label,id\r\n0.5,"a, b",c,1\r\n\r\n0.7,c,c,2\r\n')
-    assert predictions.read(path)[1:] == (["c", "c"], ["a, b", "c"], {"1": 0, "2": 1})
+    assert predictions.read(path)[1:] == (
+        ["c", "c"],
+        ["a, b", "c"],
+        {"1": 0, "2": 1},
+        {},
+        ["score", "prediction", "label", "id"],
+    )
+    assert predictions.read(path, more=["score"]).more == {"score": ["0.5", "0.7"]}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +216,7 @@ def test_columns_may_have_other_names(tmp_path: Path) -> None:
     path.write_text("image;truth;guess;label\n1;a;b;x\n2;b;b;x\n", encoding="utf-8")
     with pytest.raises(ValueError, match="name yours with --columns"):
         predictions.read(path)
-    counts = predictions.paired_counts(path, path, {"id": "image", "label": "truth", "prediction": "guess"})
+    counts = paired_counts(path, path, {"id": "image", "label": "truth", "prediction": "guess"})
     assert counts == {"a": Counts(1, 0, 0, 0), "b": Counts(1, 1, 1, 1)}
 
 
@@ -220,7 +231,7 @@ def test_columns_may_have_other_names(tmp_path: Path) -> None:
 )
 def test_files_about_different_images_are_refused(tmp_path: Path, new: list[Row], message: str) -> None:
     with pytest.raises(ValueError) as refused:
-        predictions.paired_counts(write_csv(tmp_path / "old.csv", OLD), write_csv(tmp_path / "new.csv", new))
+        paired_counts(write_csv(tmp_path / "old.csv", OLD), write_csv(tmp_path / "new.csv", new))
     assert message in str(refused.value)
 
 

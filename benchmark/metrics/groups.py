@@ -1,0 +1,120 @@
+"""Test images that belong together, such as the frames of one clip: whole groups are drawn, not images.
+
+Ten clips of 30 frames are ten observations. Tests that take them for 300 raise false alarms: McNemar's at level 0.05
+then calls a quarter of unchanged models worse (docs/release-gate.md has the figures).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.metrics.counts import Counts
+from benchmark.metrics.significance import p_of_flips
+
+
+class Groups(NamedTuple):
+    """The groups of a class's images: three arrays (G,) of integers.
+
+    Attributes:
+        sizes: images of each group, 1 or more.
+        net: how many more of them the new model gets right than the old one, in [-size, size].
+        right: how many of them the new model gets right.
+    """
+
+    sizes: NDArray[np.int64]
+    net: NDArray[np.int64]
+    right: NDArray[np.int64]
+
+    @property
+    def effective(self) -> float:
+        """As many groups of equal size tell as much, in [1, G] (Kish, "Survey Sampling", 1965)."""
+        return float(self.sizes.sum()) ** 2 / float((self.sizes.astype(float) ** 2).sum())
+
+
+def group_rows(names: NDArray[np.int64], old_right: NDArray[np.bool_], new_right: NDArray[np.bool_]) -> Groups:
+    """The groups of some images, in the order of their numbers.
+
+    Args:
+        names: (N,) the group of each image, as a number.
+        old_right: (N,) whether the old model is right.
+        new_right: (N,) whether the new one is.
+
+    Example:
+        >>> groups = group_rows(np.array([7, 7, 3]), np.array([True, True, False]), np.array([False, True, False]))
+        >>> groups.sizes.tolist(), groups.net.tolist(), groups.right.tolist()
+        ([1, 2], [0, -1], [0, 1])
+    """
+    _, place = np.unique(names, return_inverse=True)
+    new = np.bincount(place[new_right], minlength=place.max(initial=-1) + 1)
+    old = np.bincount(place[old_right], minlength=len(new))
+    return Groups(np.bincount(place, minlength=len(new)), new - old, new)
+
+
+def sign_flip(net: NDArray[np.int64]) -> float:
+    """One-sided exact p-value that a class got worse, in (0, 1]: the share of all signs of the groups' net changes with
+    which their sum is as low as it is.
+
+    It holds for any dependence within groups, if a group that lost so much was as likely to win it. Where every group
+    is an image, it is McNemar's exact test. 1 where nothing changed.
+
+    The sum of what is won is a sum of independent |net| × Bernoulli(1/2), whose distribution is the inverse Fourier
+    transform of the product of theirs; exact to about 1e-13, and to all digits where all that changed are alike.
+
+    Args:
+        net: (G,) changes of the number of right images.
+
+    Example:
+        >>> sign_flip(np.array([-3, -2, -2, 1, 0]))  # of 16 sums two are -6 or less: this one, and -8
+        0.125
+    """
+    steps = np.abs(net[net != 0])
+    total = int(steps.sum())
+    if not total:
+        return 1.0
+    if steps.min() == steps.max():
+        return p_of_flips(int((net < 0).sum()), int((net > 0).sum()))
+    won = (total + int(net.sum())) // 2
+    angle = 2 * np.pi * np.arange(total // 2 + 1) / (total + 1)
+    transform = np.ones(len(angle), dtype=complex)
+    for size, times in zip(*np.unique(steps, return_counts=True), strict=True):
+        transform *= ((1 + np.exp(-1j * size * angle)) / 2) ** times
+    probabilities = np.fft.irfft(transform, total + 1)
+    least = 0.5 ** len(steps)  # the signs as they are
+    return float(np.clip(probabilities[: won + 1].sum(), least, 1.0))
+
+
+def design_effect(counts: Counts, groups: Groups) -> float:
+    """By what factor groups widen the variance of a class's change of accuracy, 1 or more (Rao & Scott 1981).
+
+    The variance of the groups' net changes over that of independent images with as many flips. Without a flip nothing
+    tells it, and it is that of groups whose images all flip together.
+
+    Example:
+        >>> lost = Groups(np.array([3, 3, 3, 3]), np.array([-3, 0, 0, 3]), np.array([0, 2, 2, 3]))
+        >>> design_effect(Counts(n=12, old_correct=7, new_correct=7, both_correct=4), lost)  # three flip at once
+        3.0
+    """
+    change = (counts.won - counts.lost) / counts.n
+    independent = counts.won + counts.lost - counts.n * change * change
+    return _effect(groups.net, groups, change, independent)
+
+
+def accuracy_effect(groups: Groups) -> float:
+    """As ``design_effect``, of the new model's accuracy.
+
+    Example:
+        >>> round(accuracy_effect(Groups(np.array([3, 3]), np.array([0, 0]), np.array([0, 3]))), 6)
+        3.0
+    """
+    images = int(groups.sizes.sum())
+    accuracy = int(groups.right.sum()) / images
+    return _effect(groups.right, groups, accuracy, images * accuracy * (1 - accuracy))
+
+
+def _effect(totals: NDArray[np.int64], groups: Groups, mean: float, independent: float) -> float:
+    if independent <= 0:
+        return float(groups.sizes.sum()) / groups.effective
+    return max(1.0, float(((totals - groups.sizes * mean) ** 2).sum()) / independent)

@@ -1,0 +1,108 @@
+"""How often the release gate is wrong about clips; prints the table of docs/release-gate.md. Two minutes of one core.
+
+Whole clips are drawn, of one class, and judged at level 0.05: once as images, once as groups. *False alarm*: a model
+that truly lost the margin, of 0 or 2 points, is called regressed. *Passed wrongly*: one that truly lost 5 or 10 points,
+which is the margin, is called kept. Each rate is the greatest one over sizes of clips, over ways in which frames depend
+on each other and over shares of flips.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.audit.evidence import Evidence
+from benchmark.metrics.counts import Counts
+from benchmark.metrics.groups import Groups
+from benchmark.metrics.significance import ALPHA
+from benchmark.output.tables import markdown_table
+
+Whole = NDArray[np.int64]
+CLIPS = (5, 10, 20, 50, 100, 200)
+FLIPS = (0.0, 0.01, 0.05, 0.1)  # true shares won, and lost beside the true loss
+SIZES: dict[str, Callable[[np.random.Generator, int], Whole]] = {
+    "30 frames": lambda rng, clips: np.full(clips, 30),
+    "1 to 60 frames": lambda rng, clips: rng.integers(1, 61, clips),
+    "6 or 60 frames": lambda rng, clips: np.where(rng.random(clips) < 0.2, 60, 6),
+}
+
+
+def whole_clips(rng: np.random.Generator, sizes: Whole, loss: float, flips: float) -> tuple[Whole, Whole]:
+    """A clip is lost or won as a whole, or not at all."""
+    drawn = rng.random(len(sizes))
+    lost, won = drawn < loss + flips, (drawn >= loss + flips) & (drawn < loss + 2 * flips)
+    return sizes * lost, sizes * won
+
+
+def rates_of_clips(rng: np.random.Generator, sizes: Whole, loss: float, flips: float) -> tuple[Whole, Whole]:
+    """Each clip has shares of its own that are lost and won, from Beta distributions whose clips correlate 0.23."""
+
+    def share(mean: float) -> NDArray[np.float64]:
+        return rng.beta(mean / 0.3, (1 - mean) / 0.3, len(sizes)) if mean else np.zeros(len(sizes))
+
+    lost, won = share(loss + flips), share(flips)
+    total = np.maximum(lost + won, 1)
+    flipped = np.array(
+        [
+            rng.multinomial(n, [a, b, max(0.0, 1 - a - b)])
+            for n, a, b in zip(sizes, lost / total, won / total, strict=True)
+        ]
+    )
+    return flipped[:, 0], flipped[:, 1]
+
+
+def rare_failures(rng: np.random.Generator, sizes: Whole, loss: float, flips: float) -> tuple[Whole, Whole]:
+    """A few clips are lost as a whole, and of the others single frames flip, as often to right as to wrong."""
+    failed = rng.random(len(sizes)) < loss
+    flipped = rng.multinomial(sizes, [flips / 2, flips / 2, 1 - flips])
+    return np.where(failed, sizes, flipped[:, 0]), np.where(failed, 0, flipped[:, 1])
+
+
+DEPENDENCE = (whole_clips, rates_of_clips, rare_failures)
+
+
+def evidence(sizes: Whole, lost: Whole, won: Whole) -> tuple[Evidence, Evidence]:
+    """Of the same frames as images, and as groups."""
+    n, kept = int(sizes.sum()), sizes - lost - won
+    counts = Counts(n, int((lost + kept).sum()), int((won + kept).sum()), int(kept.sum()))
+    return Evidence(counts), Evidence(counts, Groups(sizes, won - lost, won + kept))
+
+
+def rates(clips: int, loss: float, repeats: int, wrong: Callable[[Evidence], bool]) -> tuple[float, float]:
+    """The greatest share of wrong verdicts, as images and as groups."""
+    worst = [0.0, 0.0]
+    for number, (size, frames, flips) in enumerate(product(SIZES.values(), DEPENDENCE, FLIPS)):
+        rng = np.random.default_rng([clips, number])
+        found = np.zeros(2)
+        for _ in range(repeats):
+            sizes = size(rng, clips)
+            found += [wrong(one) for one in evidence(sizes, *frames(rng, sizes, loss, flips))]
+        worst = [max(pair) for pair in zip(worst, (found / repeats).tolist(), strict=True)]
+    return worst[0], worst[1]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=1000, help="models of each kind")
+    repeats = parser.parse_args(argv).repeats
+    verdicts: dict[str, tuple[float, Callable[[Evidence], bool]]] = {
+        "false alarm, margin 0": (0.0, lambda one: one.p_lost_no_more(0.0) <= ALPHA),
+        "false alarm, margin 2": (0.02, lambda one: one.p_lost_no_more(0.02) <= ALPHA),
+        "passed wrongly, 5 points": (0.05, lambda one: one.p_lost_as_much(0.05) <= ALPHA),
+        "passed wrongly, 10 points": (0.1, lambda one: one.p_lost_as_much(0.1) <= ALPHA),
+    }
+    table: list[list[Any]] = []
+    for clips in CLIPS:
+        found = [rates(clips, loss, repeats, wrong) for loss, wrong in verdicts.values()]
+        table.append([str(clips), *(f"{100 * images:.1f} / {100 * groups:.1f}" for images, groups in found)])
+    print(markdown_table(["clips", *(f"{name} (%)" for name in verdicts)], table))
+
+
+if __name__ == "__main__":
+    main()
