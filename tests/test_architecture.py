@@ -30,7 +30,10 @@ LONGEST = 300  # lines of a module
 HEAVY = {"torch", "avalanche", "open_clip", "torchvision"}
 LIGHT = (
     [f"benchmark.{package}" for package in ("output", "metrics", "records", "leaderboard")],
-    [f"benchmark.audit.{module}" for module in ("gate", "rule", "words", "report", "predictions", "checkpoints")],
+    [
+        f"benchmark.audit.{module}"
+        for module in ("gate", "judging", "rule", "words", "report", "predictions", "checkpoints", "policy")
+    ],
 )
 LOADS_TORCH = "benchmark.metrics.plugins"  # Avalanche metrics: for whom has loaded it anyway
 

@@ -45,9 +45,9 @@ def as_json(audit: Audit, old: Path, new: Path, policy: Path | None = None) -> d
         "alpha": audit.alpha,
         "margin": audit.asked.margin,
         "drop": audit.asked.drop,
-        "old": _file(old),
-        "new": _file(new),
-        "policy": None if policy is None else _file(policy),
+        "old": file_of(old),
+        "new": file_of(new),
+        "policy": None if policy is None else file_of(policy),
         "notes": list(audit.notes),
         "pinned": {"images": len(audit.pinned.ids), "wrong": list(audit.pinned.wrong)},
         "target": audit.target,
@@ -83,7 +83,7 @@ def _class_json(one: ClassAudit) -> dict[str, Any]:
     } | {key: None if math.isnan(value) else value for key, value in figures.items()}
 
 
-def _file(path: Path) -> dict[str, str]:
+def file_of(path: Path) -> dict[str, str]:
     """The path with a digest, of a folder that of its parts one after the other."""
     digest = hashlib.sha256()
     for part in parts(path):
@@ -122,7 +122,7 @@ def write_html(path: Path, audit: Audit, old: Path, new: Path, policy: Path | No
         summary=words.summary(audit),
         headings=words.headings(audit),
         rows=list(words.rows(audit)),
-        files={"Old": _file(old), "New": _file(new)} | ({"Policy": _file(policy)} if policy is not None else {}),
+        files={"Old": file_of(old), "New": file_of(new)} | ({"Policy": file_of(policy)} if policy is not None else {}),
         size=words.size,
     )
     replace_file(path, text.encode())

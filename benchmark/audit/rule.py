@@ -46,6 +46,13 @@ Verdict = Literal["regressed", "undecided", "preserved"]
 EXIT_CODES: dict[Verdict, int] = {"preserved": 0, "regressed": 1, "undecided": 3}
 
 
+class Level(NamedTuple):
+    """The probability of either error: ``alpha``, between 0 and 0.5, times the ``share`` that one verdict may spend."""
+
+    alpha: float = ALPHA
+    share: float = 1.0
+
+
 class Requirement(NamedTuple):
     """What is asked of a class or slice.
 
@@ -73,7 +80,7 @@ class Pinned(NamedTuple):
     wrong: tuple[str, ...] = ()
 
 
-USUAL, NOTHING = Requirement(), Pinned()
+ALONE, USUAL, NOTHING = Level(), Requirement(), Pinned()
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,7 @@ class Audit:
     asked: Requirement
     pinned: Pinned = NOTHING
     notes: tuple[str, ...] = ()  # lines that every report shows
+    warnings: tuple[str, ...] = ()  # that something may be wrong with what was judged
 
     @property
     def protected(self) -> tuple[ClassAudit, ...]:
@@ -157,7 +165,7 @@ def audit(
     evidence: Mapping[str, Evidence],
     protected: Sequence[str] | None = None,
     target: str | None = None,
-    alpha: float = ALPHA,
+    level: Level = ALONE,
     asked: Requirement = USUAL,
     special: Mapping[str, Requirement] | None = None,
     slices: Mapping[str, Evidence] | None = None,
@@ -169,7 +177,7 @@ def audit(
         evidence: of every class, in the order to be shown.
         protected: the classes that must be kept. Default: all but ``target``.
         target: the class that was developed, if one was; it is shown and not judged.
-        alpha: probability of either error, between 0 and 0.5.
+        level: probability of either error.
         asked: of every protected class.
         special: of some classes and slices, in its place.
         slices: of parts of the images, which are protected as classes are.
@@ -178,7 +186,8 @@ def audit(
     Raises:
         ValueError: if an argument is out of its range, a name is unknown, or a protected class has no images.
     """
-    _check_ranges(alpha, asked)
+    _check_ranges(level.alpha, asked)
+    alpha = level.alpha * level.share
     if target is not None:
         _check_known("--target", target, evidence)
     chosen = list(dict.fromkeys(protected if protected is not None else (n for n in evidence if n != target)))

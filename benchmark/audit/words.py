@@ -78,7 +78,7 @@ def reason(audit: Audit) -> str:
 def _failures(audit: Audit) -> Iterator[str]:
     lost = [one for one in audit.of("regressed") if one.p_adjusted <= audit.alpha]
     below = [one for one in audit.of("regressed") if one.p_above <= audit.alpha]
-    level = f"at α {audit.alpha:g} with Holm's correction"
+    level = f"at α {audit.alpha:.3g} with Holm's correction"
     if lost:
         beyond = f"lost significantly more than {_margins(lost)}" if _has_margin(lost) else "got worse"
         named = _named(lost, lambda one: f"{_with_change(one)} (Holm p {p_value(one.p_adjusted)})")
@@ -107,7 +107,7 @@ def _how_kept(audit: Audit, kept: Sequence[ClassAudit]) -> str:
         ways.append(f"lost no net prediction, with a loss of {size(ruled_out)} ruled out")
     worst = max(kept, key=lambda one: one.largest_loss)
     return (
-        f"each protected class {', or '.join(ways)} (α {audit.alpha:g}; {shown(worst.name)} may have lost most, "
+        f"each protected class {', or '.join(ways)} (α {audit.alpha:.3g}; {shown(worst.name)} may have lost most, "
         f"{size(worst.largest_loss, up=True)})"
     )
 

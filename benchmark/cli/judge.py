@@ -23,7 +23,9 @@ def audit(
         Path,
         typer.Option(help="the model in use: a .safetensors checkpoint, or its predictions (.csv, .jsonl, .parquet …)"),
     ],
-    new: Annotated[Path | None, typer.Option(help="its successor, in the same form")] = None,
+    new: Annotated[
+        list[Path] | None, typer.Option(help="its successor, in the same form; once for each of several candidates")
+    ] = None,
     protected: Annotated[
         list[str] | None, typer.Option(help="classes to keep, with commas; default: all but the target")
     ] = None,
@@ -33,6 +35,9 @@ def audit(
     ] = None,
     policy: Annotated[
         Path | None, typer.Option(help="predictions: TOML file with all that must hold; see docs/release-gate.md")
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="file that keeps the verdicts on all releases, which share alpha")
     ] = None,
     init: Annotated[
         Path | None, typer.Option(help="write a policy to start from to this file, from the predictions --old")
@@ -67,13 +72,14 @@ def audit(
         for line in template.write(init, old, columns):
             typer.echo(line)
         return 0
-    if new is None:
+    if not new:
         raise ValueError("audit needs --new, the model that is to replace --old")
     from benchmark.audit import gate
+    from benchmark.audit.judging import Request
 
-    request = gate.Request(
+    request = Request(
         old=old,
-        new=new,
+        new=new[0],
         protected=tuple(protected) if protected else None,
         target=target,
         alpha=alpha,
@@ -89,7 +95,7 @@ def audit(
         group=group,
         policy=policy,
     )
-    return gate.run(request, as_json, html, junit, markdown)
+    return gate.run(request, new, gate.Output(as_json, html, junit, markdown), history)
 
 
 @app.command()

@@ -48,7 +48,7 @@ def audit(
 ) -> gate.Audit:
     """The audit of images that stand for themselves."""
     evidence = {name: Evidence(own) for name, own in counts.items()}
-    return gate.audit(evidence, protected, target, alpha, gate.Requirement(**asked))  # type: ignore[arg-type]
+    return gate.audit(evidence, protected, target, gate.Level(alpha), gate.Requirement(**asked))  # type: ignore[arg-type]
 
 
 def statuses(found: gate.Audit) -> dict[str, str]:

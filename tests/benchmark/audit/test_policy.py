@@ -199,7 +199,7 @@ def test_a_team_waives_a_class_and_sees_the_waiver_expire(
             def today(cls) -> date:  # type: ignore[override]
                 return today
 
-        monkeypatch.setattr("benchmark.audit.gate.date", Today)
+        monkeypatch.setattr("benchmark.audit.judging.date", Today)
         return call(f'group = "clip"\n{waiver}', "--markdown", "gate.md", "--junit", "gate.xml")
 
     code, out, _ = judge(date(2026, 11, 30))
