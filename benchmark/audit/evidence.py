@@ -6,8 +6,9 @@ equal to them where every group is an image:
 * that a class got worse: the signs of the groups' net changes are flipped (``groups.sign_flip``), where McNemar's test
   flips those of images;
 * a margin: the tests are made with images, and with as many as would tell as much if they were independent: their
-  number over the design effect (Rao & Scott, Journal of the American Statistical Association 76, 1981). To have lost no
-  more than a margin, the binomial test also counts groups, as one that was not drawn may be lost altogether.
+  number over the design effect (Rao & Scott, Journal of the American Statistical Association 76, 1981). That more than
+  a margin was lost must also show in the groups' net changes plus the margin; and that less was lost, in a binomial
+  test that counts groups, as one that was not drawn may be lost altogether.
 
 Of several p-values for one claim the greatest counts.
 """
@@ -20,7 +21,7 @@ from functools import cache, cached_property
 
 from benchmark.metrics import significance
 from benchmark.metrics.counts import Counts
-from benchmark.metrics.groups import Groups, accuracy_effect, design_effect, sign_flip
+from benchmark.metrics.groups import Groups, accuracy_effect, design_effect, p_above, sign_flip
 from benchmark.metrics.significance import POWER
 
 
@@ -62,7 +63,8 @@ class Evidence:
         if margin == 0 or net <= 0:  # at a net gain the others are near 1
             return self.p_worse
         all_negative = max(_at_least(net / of, self.counts.n / of, margin) for of in {1.0, self.design_effect})
-        return max(self.p_worse, 1 - min(self._tango(margin)), all_negative)
+        groups = 0.0 if self.together is None else p_above(self.together.net, self.together.sizes, margin)
+        return max(self.p_worse, 1 - min(self._tango(margin)), all_negative, groups)
 
     def p_lost_as_much(self, margin: float) -> float:
         """One-sided p-value that the class lost ``margin`` or more, in [0, 1]: small if it truly lost less.

@@ -86,6 +86,22 @@ def sign_flip(net: NDArray[np.int64]) -> float:
     return float(np.clip(probabilities[: won + 1].sum(), least, 1.0))
 
 
+def p_above(net: NDArray[np.int64], sizes: NDArray[np.int64], margin: float) -> float:
+    """One-sided p-value that a class lost no more than ``margin``, in [0, 1], asymptotic.
+
+    That of the sum of the groups' net changes plus the margin, over its deviation if its mean were 0: the normal
+    approximation of flipping their signs.
+
+    Example:
+        >>> round(p_above(np.array([-3, -2, 0, 0]), np.array([9, 9, 9, 9]), margin=0.02), 3)
+        0.122
+    """
+    from scipy.special import ndtr
+
+    shifted = net + margin * sizes
+    return float(ndtr(shifted.sum() / np.sqrt((shifted**2).sum())))
+
+
 def design_effect(counts: Counts, groups: Groups) -> float:
     """By what factor groups widen the variance of a class's change of accuracy, 1 or more (Rao & Scott 1981).
 
