@@ -94,7 +94,7 @@ def p_above(net: NDArray[np.int64], sizes: NDArray[np.int64], margin: float) -> 
 
     Example:
         >>> round(p_above(np.array([-3, -2, 0, 0]), np.array([9, 9, 9, 9]), margin=0.02), 3)
-        0.122
+        0.102
     """
     from scipy.special import ndtr
 
