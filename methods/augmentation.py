@@ -23,6 +23,9 @@ from torch.nn.functional import grid_sample
 from methods.images import as_float
 
 SCALE = (0.7, 1.0)  # area of the crop over that of the image
+BRIGHTNESS, CONTRAST = 2.5, 2.0  # greatest factors; the least are their inverses
+SATURATION = (0.5, 1.5)
+CAST = 0.1  # standard deviation of the logarithm of a colour's factor
 RATIO = (3 / 4, 4 / 3)  # width of the crop over its height
 DEGREES = 15.0  # largest rotation to either side
 TRIES = 10  # at a crop that fits into the image
@@ -55,6 +58,29 @@ def augment(images: Tensor, rng: torch.Generator, size: int | None = None, mirro
     if not mirror:
         views = views._replace(mirrored=torch.zeros_like(views.mirrored))
     return show(images, views, size or min(height, width))
+
+
+def relight(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Images (B, 3, H, W), float in [0, 1], each in a random light, as a moving car sees one sign in sun and shade.
+
+    Saturation, contrast around the image's mean, brightness and the cast of colour change, in this order. Not in the
+    published training transform: for bases that learn from a few places how a class looks in all.
+
+    Args:
+        images: of any size.
+        rng: a CPU generator; its state alone decides the light.
+    """
+    count = len(images)
+    saturation = _uniform((count, 1), *SATURATION, rng)
+    contrast = _uniform((count, 1), -math.log(CONTRAST), math.log(CONTRAST), rng).exp()
+    brightness = _uniform((count, 1), -math.log(BRIGHTNESS), math.log(BRIGHTNESS), rng).exp()
+    cast = (CAST * torch.randn((count, 3), generator=rng, dtype=torch.float64)).exp()
+    drawn = torch.cat([saturation, contrast, brightness * cast], dim=1).float().to(images.device, non_blocking=True)
+    saturation, contrast, colours = (part[:, :, None, None] for part in drawn.split([1, 1, 3], dim=1))
+    gray = images.mean(dim=1, keepdim=True)
+    images = gray + saturation * (images - gray)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return (colours * (mean + contrast * (images - mean))).clamp_(0, 1)
 
 
 def draw_views(count: int, height: int, width: int, rng: torch.Generator) -> Views:

@@ -133,6 +133,7 @@ def develop(
     choices: Choices,
     options: Mapping[str, Any],
     mirror: bool = True,
+    recipe: Mapping[str, Any] | None = None,
 ) -> DevelopmentStream:
     """The stream of a pool: the seed draws the protected images, everything else is the first of each class's order.
 
@@ -147,6 +148,7 @@ def develop(
         choices: sizes, and how training sees the images.
         options: for the record, beside ``choices``.
         mirror: whether a mirrored image is of the same class.
+        recipe: how the base is trained, where it differs from the usual way.
 
     Raises:
         ValueError: a class lacks images, or images cannot be read.
@@ -200,6 +202,7 @@ def develop(
         data=tuple(data),
         options=choices.options() | dict(options),  # without ``data``: the same images elsewhere are the same stream
         pretraining=partial(images.of, held_back, list(held_back), classes) if held_back else None,
+        recipe=dict(recipe or {}),
         augment=choices.augment,
         mirror=mirror,
     )

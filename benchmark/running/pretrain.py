@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from methods.augmentation import augment
+from methods.augmentation import augment, relight
 from methods.batches import Permutations, generator
 from methods.checkpoints import TINY, create_classifier
 from methods.clip import ClipClassifier, predict_logits
@@ -44,6 +44,7 @@ class Recipe(BaseModel):
     seed: int = 0
     augment: bool = False
     mirror: bool = True  # whether a mirrored image is of the same class
+    relight: bool = False  # whether images are seen in random light, too
     anchor_steps: int = Field(0, ge=0)  # first, with one free vector per class, not its prompt: cheap where many
     fit_steps: int = Field(300, ge=1)  # then, of the text tower alone, towards those vectors
     probe_steps: int = Field(0, ge=0)  # first, with an image tower that is left as it is: of the text side alone
@@ -177,6 +178,8 @@ class _Training:
         """Cross-entropy of the step's images against class features (C, E)."""
         rows = self.order.take(step * self.recipe.batch_size, self.recipe.batch_size)
         images = self.vary(self.data.images[rows].to(self.device), self.rng, mirror=self.recipe.mirror)
+        if self.recipe.relight:
+            images = relight(as_float(images), self.rng)
         return self._cross_entropy(self.model.similarity(images, classes), rows)
 
     def _cross_entropy(self, cosines: Tensor, rows: Tensor) -> Tensor:

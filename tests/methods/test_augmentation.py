@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from benchmark.running import pretrain as pretraining
 from benchmark.running.pretrain import Recipe, pretrain
+from methods import augmentation
 from methods.augmentation import Views, augment, draw_views, show
 from methods.batches import Permutations, generator
 
@@ -156,6 +157,36 @@ class TestDraws:
         assert links.abs().max() < 0.15
 
 
+class TestRelight:
+    def test_each_part_does_what_its_name_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        images = 0.3 + 0.1 * torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        off = {"SATURATION": (1.0, 1.0), "CONTRAST": 1.0, "BRIGHTNESS": 1.0, "CAST": 0.0}
+
+        def shown(**on: object) -> Tensor:
+            for name, value in (off | on).items():
+                monkeypatch.setattr(augmentation, name, value)
+            return augmentation.relight(images, generator(0, "light"))
+
+        assert torch.allclose(shown(), images, atol=1e-6)
+        factors = shown(BRIGHTNESS=2.0) / images
+        assert factors.std(dim=(1, 2, 3)).max() < 1e-5 and 0.5 <= factors.min() < 0.6 and 1.9 < factors.max() <= 2.0001
+        mean, seen = images.mean(dim=(1, 2, 3)), shown(CONTRAST=3.0)
+        assert torch.allclose(seen.mean(dim=(1, 2, 3)), mean, atol=1e-6)
+        spread = seen.std(dim=(1, 2, 3)) / images.std(dim=(1, 2, 3))
+        assert 1 / 3 <= spread.min() < 0.5 and 2 < spread.max() <= 3.001
+        seen = shown(SATURATION=(0.0, 0.0))
+        assert torch.allclose(seen, images.mean(dim=1, keepdim=True).expand_as(images), atol=1e-6)
+        cast = shown(CAST=0.1).mean(dim=(2, 3)) / images.mean(dim=(2, 3))
+        assert cast.log().std().item() == pytest.approx(0.1, rel=0.2)
+
+    def test_the_generator_alone_decides_and_values_stay_in_range(self) -> None:
+        images = torch.rand(9, 3, 20, 12, generator=torch.Generator().manual_seed(1))
+        seen = augmentation.relight(images, generator(3, "light"))
+        assert torch.equal(seen, augmentation.relight(images, generator(3, "light")))
+        assert seen.shape == images.shape and seen.min() >= 0 and seen.max() <= 1
+        assert not torch.equal(seen, augmentation.relight(images, generator(4, "light")))
+
+
 class TestPretraining:
     RECIPE = Recipe(steps=3, batch_size=16, prior=0.0)
 
@@ -190,3 +221,11 @@ class TestPretraining:
         assert seen[0].dtype == torch.float32 and (seen[0] - plain / 255).abs().mean() > 0.05
         right = model(data.images[::5]).argmax(1) == data.labels[::5]
         assert right.float().mean() > 0.6  # chance is 0.2
+
+    def test_in_another_light_it_sees_the_same_views(self, toy_stream, seen):
+        data = toy_stream.pretraining()
+        for relit in (False, True):
+            pretrain(data, toy_stream.prompts, self.RECIPE.model_copy(update={"relight": relit}))
+        plain, lit = seen[0] / 255, seen[3]
+        assert lit.dtype == torch.float32 and lit.shape == plain.shape
+        assert (lit - plain).abs().mean() > 0.05

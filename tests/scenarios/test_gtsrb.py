@@ -18,7 +18,7 @@ from scenarios.stream import DevelopmentStream
 from scenarios.verify import verify
 
 SIDE, BORDER = 16, 4  # px of a sign, and of what is around it
-TRACKS, FRAMES, TESTED = 5, 3, 2
+TRACKS, FRAMES, TESTED = 7, 3, 2
 HEADER = ["Filename", "Width", "Height", "Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2", "ClassId"]
 COPIED = [*HEADER[1:], "Path"]  # the columns of Train.csv and Test.csv
 
@@ -97,7 +97,8 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {"official": official, "copied": co
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of its own for each test, and no folder of data by default."""
+    """A cache of its own for each test, no folder of data by default, and no track that a shipped base has met."""
+    monkeypatch.setattr("scenarios.gtsrb.met_tracks", lambda: frozenset())
     monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("MDS_BENCH_DATA", raising=False)
 
@@ -150,6 +151,20 @@ def test_targets_are_learned_one_after_the_other_and_all_else_is_kept(data):
     assert stream.prompts[stream.classes.index("stop")] == "the traffic sign is stop."
 
 
+def test_what_the_shipped_base_has_met_is_never_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other tracks there are: in a part of the data set they were ordered otherwise."""
+    root, met = bare(tmp_path), frozenset({"00003/00000", "00003/00004", "00014/00002", "00027/00001", "00027/00003"})
+    monkeypatch.setattr("scenarios.gtsrb.met_tracks", lambda: met)
+    photos = pool("gtsrb-pedestrians", root)
+    for label, tracks in ((3, {"00003/00000", "00003/00004"}), (14, {"00014/00002"})):
+        found = {photos.groups[row] for row in photos.rows[CLASSES[label], "base"]}  # type: ignore[index]
+        assert found == tracks
+    (one,) = {photos.groups[row] for row in photos.rows["pedestrians", "base"]}  # type: ignore[index]
+    assert one in met, "of a target one track"
+    other = pool("gtsrb-pedestrians", root, base_share=0.3)
+    assert {other.groups[row] for row in other.rows[CLASSES[3], "base"]} != {"00003/00000", "00003/00004"}  # type: ignore[index]
+
+
 def test_no_track_is_in_two_splits(data):
     stream = make(data)
     assert stream.pretraining is not None
@@ -175,7 +190,7 @@ def test_the_official_test_is_the_test_and_else_tracks_are(tmp_path):
     (with_test,) = make(official(tmp_path / "a")).data
     assert len(with_test.test) == TESTED * len(CLASSES) and set(with_test.test.groups or []) == {""}
     (without,) = make(bare(tmp_path / "b")).data
-    assert len(without.test) == FRAMES * len(CLASSES)  # one track of five
+    assert len(without.test) == 2 * FRAMES * len(CLASSES)  # two tracks of seven
 
 
 def test_the_base_meets_few_frames_of_the_target(data):
@@ -261,7 +276,7 @@ def test_verify_counts_photos_and_tracks(tmp_path):
     report = verify("gtsrb-pedestrians", str(official(tmp_path)), decode=True)
     assert report.ok and not report.as_published
     lines = "\n".join(report.lines())
-    assert "photos 645 of 39,209" in lines and "tracks 215 of 1,307" in lines and "test 86 of 12,630" in lines
-    assert "photos 15 of 210" in lines and "tracks 5 of 7" in lines
+    assert "photos 903 of 39,209" in lines and "tracks 301 of 1,307" in lines and "test 86 of 12,630" in lines
+    assert "photos 21 of 210" in lines and "tracks 7 of 74" in lines
     (tmp_path / "gtsrb/GTSRB/Training/00000/00000_00000.ppm").unlink()
     assert not verify("gtsrb-pedestrians", str(tmp_path)).ok
