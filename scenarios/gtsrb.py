@@ -142,11 +142,11 @@ def _splits(photos: pd.DataFrame, with_test: bool, base_share: float, targets: t
     """The split of each photo of a table, "" where it is in none."""
     tracks = photos.loc[photos["track"] != "", ["label", "track"]].drop_duplicates()
     tracks["rank"] = ranks(tracks["track"])
-    met = met_tracks() if base_share == BASE_SHARE else frozenset()
+    base = met_tracks() if base_share == BASE_SHARE else frozenset[str]()
     split_of: dict[str, str] = {}
     for label in tracks["label"].unique().tolist():
         names = tracks[tracks["label"] == label].sort_values("rank")["track"].tolist()
-        known, others = [n for n in names if n in met], [n for n in names if n not in met]
+        known, others = [n for n in names if n in base], [n for n in names if n not in base]
         test = max(1, round(TEST_SHARE * len(names))) if with_test else 0
         val = test + max(1, round(VAL_SHARE * len(names)))
         if not known:

@@ -187,7 +187,6 @@ def audit(
         ValueError: if an argument is out of its range, a name is unknown, or a protected class has no images.
     """
     _check_ranges(level.alpha, asked)
-    alpha = level.alpha * level.share
     if target is not None:
         _check_known("--target", target, evidence)
     chosen = list(dict.fromkeys(protected if protected is not None else (n for n in evidence if n != target)))
@@ -199,18 +198,13 @@ def audit(
     wanted = {name: (special or {}).get(name, asked) for name in (*chosen, *(slices or {}))}
     scored({name: own.counts for name, own in every.items()}, list(wanted))  # for its checks
 
-    p_values = {(name, "loss"): every[name].p_lost_no_more(want.margin) for name, want in wanted.items()}
-    for name, want in wanted.items():
-        if want.floor is not None:
-            p_values[name, "floor"] = every[name].p_at_least(want.floor)
-    adjusted = significance.holm(p_values)
+    alpha = level.alpha * level.share
+    found, adjusted = findings(every, wanted, alpha)
 
     def judge(name: str, own: Evidence) -> ClassAudit:
         if name not in wanted:
             return ClassAudit(name, own, "not protected", "not protected")
-        want, lost, above = wanted[name], adjusted[name, "loss"], adjusted.get((name, "floor"), math.nan)
-        regressed = lost <= alpha or above <= alpha
-        finding: Status = "regressed" if regressed else "kept" if _is_kept(own, want, alpha) else "undecided"
+        want, finding = wanted[name], found[name]
         return ClassAudit(
             name,
             own,
@@ -218,15 +212,32 @@ def audit(
             finding,
             want,
             p=own.p_worse,
-            p_adjusted=lost,
+            p_adjusted=adjusted[name, "loss"],
             p_non_inferior=own.p_lost_as_much(want.margin),
             largest_loss=own.largest_loss(alpha),
             detectable_drop=own.detectable_drop(alpha, len(adjusted)),
-            p_above=above,
+            p_above=adjusted.get((name, "floor"), math.nan),
             p_below=math.nan if want.floor is None else own.p_at_most(want.floor),
         )
 
     return Audit(tuple(judge(name, own) for name, own in every.items()), target, alpha, asked, pinned)
+
+
+def findings(
+    evidence: Mapping[str, Evidence], wanted: Mapping[str, Requirement], alpha: float
+) -> tuple[dict[str, Status], dict[tuple[str, str], float]]:
+    """The status of each class and slice in ``wanted``, were none waived, and Holm's p-values of losses and floors."""
+    p_values = {(name, "loss"): evidence[name].p_lost_no_more(want.margin) for name, want in wanted.items()}
+    for name, want in wanted.items():
+        if want.floor is not None:
+            p_values[name, "floor"] = evidence[name].p_at_least(want.floor)
+    adjusted = significance.holm(p_values)
+    regressed = {name for (name, _), p in adjusted.items() if p <= alpha}
+    found: dict[str, Status] = {}
+    for name, want in wanted.items():
+        kept = _is_kept(evidence[name], want, alpha)
+        found[name] = "regressed" if name in regressed else "kept" if kept else "undecided"
+    return found, adjusted
 
 
 def _is_kept(own: Evidence, want: Requirement, alpha: float) -> bool:

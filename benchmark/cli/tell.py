@@ -62,16 +62,29 @@ def list_(
 
 @app.command()
 def plan(
-    classes: Annotated[int, typer.Option(help="protected classes")],
-    images: Annotated[int, typer.Option(help="test images per class")],
     flips: Annotated[float, typer.Option(help="share of a class's predictions that change in a round, such as 0.06")],
-    drop: Annotated[float, typer.Option(help="true loss of accuracy that should be found, such as 0.01")],
+    classes: Annotated[int | None, typer.Option(help="protected classes")] = None,
+    images: Annotated[int | None, typer.Option(help="test images per class")] = None,
+    drop: Annotated[float | None, typer.Option(help="true loss of accuracy that should be found, such as 0.01")] = None,
     alpha: Annotated[float, typer.Option(help="share of rounds that may be false alarms")] = 0.05,
     power: Annotated[float, typer.Option(help="wanted probability of finding the loss")] = 0.8,
     certify: Annotated[float | None, typer.Option(help="certify updates that truly gain this in every class")] = None,
     margin: Annotated[float, typer.Option(help="with --certify: a true loss that it allows")] = 0.0,
+    policy: Annotated[Path | None, typer.Option(help="of the release gate: would a model without change pass?")] = None,
+    old: Annotated[Path | None, typer.Option(help="with --policy: predictions of the model in use")] = None,
+    columns: Annotated[str | None, typer.Option(help="with --policy: names of columns, as for audit")] = None,
 ) -> None:
     """How many test images and runs a claim needs, held-out images a certificate, and when strictness is luck."""
+    if policy is not None:
+        if old is None:
+            raise ValueError("--policy needs --old, the predictions of the model in use")
+        given = {"classes": classes, "images": images, "drop": drop, "certify": certify, "margin": margin}
+        if said := next((flag for flag, value in given.items() if value), None):
+            raise ValueError(f"--{said} is said by --policy {policy} and the images of --old: leave it out")
+        _print_forecast(policy, old, flips, columns, power)
+        return
+    if classes is None or images is None or drop is None:
+        raise ValueError("plan needs --classes, --images and --drop, or --policy with --old")
     if margin and certify is None:
         raise ValueError("--margin is what a certificate allows to be lost: give --certify too")
     from benchmark.metrics import planning
@@ -80,6 +93,15 @@ def plan(
     if certify is not None:
         lines.append(planning.certificate_line(flips, certify, classes, alpha, power, margin))
     print("\n".join(lines))
+
+
+def _print_forecast(policy: Path, old: Path, flips: float, columns: str | None, power: float) -> None:
+    from benchmark.audit import forecast
+    from benchmark.output.tables import console, print_rows
+
+    found = forecast.forecast(policy, old, flips, columns, power)
+    print_rows(console(), "", list(forecast.HEADINGS), forecast.rows_of(found))
+    print("\n".join(forecast.summary(found, flips)))
 
 
 @app.command()

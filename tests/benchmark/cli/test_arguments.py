@@ -78,7 +78,7 @@ GATE = ("audit", "--old", "old.csv", "--new", "new.csv")
     ("arguments", "message"),
     [
         ((*GATE, "--alpha", "0.1", "--alpha", "0.2"), "--alpha given twice"),
-        ((*GATE, "--new", "b", "--new", "c"), "--new given 3 times"),
+        ((*GATE, "--old", "b", "--old", "c"), "--old given 3 times"),
         ((*GATE, "--target", ""), "--target is empty"),
         ((*GATE, "--protected", "a", "--protected", " "), "--protected is empty"),
         ((*GATE, "--drop", "0.01", "--margin", "0.02"), "--drop 0.01 is less than --margin 0.02"),
