@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.audit import releases, report, words
+from benchmark.audit import github, releases, report, words
 from benchmark.audit.judging import Request, judge
 from benchmark.audit.rule import Audit
 from benchmark.output.files import check_files
@@ -23,9 +23,10 @@ LISTED = 5  # candidates in one line
 
 @dataclass(frozen=True)
 class Output:
-    """Where the verdict goes; by default to the terminal, in words."""
+    """Where the verdict goes; by default to the terminal, in words. ``github`` adds annotations to these."""
 
     as_json: bool = False
+    github: bool = False
     html: Path | None = None
     junit: Path | None = None
     markdown: Path | None = None
@@ -50,6 +51,8 @@ def run(request: Request, candidates: Sequence[Path], output: Output = TERMINAL,
         OSError: if a report cannot be written after all; the verdict has been printed.
     """
     _check_candidates(candidates)
+    if output.github and output.as_json:
+        raise ValueError("--github writes lines beside the table, and --json nothing but an object: give one")
     read = [request.old, *candidates, request.data, request.policy]
     check_files(read, html=output.html, junit=output.junit, markdown=output.markdown, history=history)
     release = None if history is None else releases.upcoming(history, request, candidates)
@@ -71,6 +74,8 @@ def run(request: Request, candidates: Sequence[Path], output: Output = TERMINAL,
         print(json.dumps(told, allow_nan=False))
     else:
         report.print_audit(found)
+        for line in github.lines(found) if output.github else ():
+            print(line)
     # only now, as a disk may be full: the verdict is told all the same
     if output.html is not None:
         report.write_html(output.html, found, request.old, new, request.policy)

@@ -118,7 +118,7 @@ def remedy(audit: Audit) -> str:
         return "do not release; look at what only the old model gets right in these classes, and develop again"
     if audit.verdict == "preserved":
         return ""
-    open_ = _worst_first(audit.of("undecided"))
+    open_ = worst_first(audit.of("undecided"))
     needs = [f"{shown(one.name)} {images_to_decide(audit, one)}" for one in open_[:LISTED]]
     more = f" ({len(open_) - LISTED} more classes are undecided)" if len(open_) > LISTED else ""
     text = (
@@ -271,11 +271,12 @@ def _with_floor(one: ClassAudit) -> str:
     return f"{shown(one.name)} {_percent(one.counts.new_accuracy)} % of {_percent(one.asked.floor or 0.0)} %"
 
 
-def _worst_first(classes: Sequence[ClassAudit]) -> list[ClassAudit]:
+def worst_first(classes: Sequence[ClassAudit]) -> list[ClassAudit]:
+    """In the order of their changes, then of what they may have lost."""
     return sorted(classes, key=lambda one: (one.counts.change, -one.largest_loss, one.name))
 
 
 def _named(classes: Sequence[ClassAudit], text: Callable[[ClassAudit], str] | None = None) -> str:
     """The worst of ``classes``, and how many more there are."""
     show = text or _with_images
-    return some(list(map(show, _worst_first(classes))), LISTED)
+    return some(list(map(show, worst_first(classes))), LISTED)

@@ -50,6 +50,7 @@ def audit(
         float | None, typer.Option(help="loss that must be ruled out where none was seen; default: 0.05")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print a JSON object and nothing else")] = False,
+    github: Annotated[bool, typer.Option("--github", help="add annotations as GitHub Actions shows them")] = False,
     html: Annotated[Path | None, typer.Option(help="write a page to this file")] = None,
     junit: Annotated[Path | None, typer.Option(help="write JUnit XML to this file")] = None,
     markdown: Annotated[Path | None, typer.Option(help="write a summary to this file")] = None,
@@ -95,7 +96,7 @@ def audit(
         group=group,
         policy=policy,
     )
-    return gate.run(request, new, gate.Output(as_json, html, junit, markdown), history)
+    return gate.run(request, new, gate.Output(as_json, github, html, junit, markdown), history)
 
 
 @app.command()
