@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.audit.evidence import Evidence
+from benchmark.audit.evidence import Evidence, ImageEvidence
 from benchmark.metrics.counts import Counts
 from benchmark.metrics.groups import Groups
 from benchmark.metrics.significance import ALPHA
@@ -70,7 +70,7 @@ def evidence(sizes: Whole, lost: Whole, won: Whole) -> tuple[Evidence, Evidence]
     """Of the same frames as images, and as groups."""
     n, kept = int(sizes.sum()), sizes - lost - won
     counts = Counts(n, int((lost + kept).sum()), int((won + kept).sum()), int(kept.sum()))
-    return Evidence(counts), Evidence(counts, Groups(sizes, won - lost, won + kept))
+    return ImageEvidence(counts), ImageEvidence(counts, Groups(sizes, won - lost, won + kept))
 
 
 def rates(clips: int, loss: float, repeats: int, wrong: Callable[[Evidence], bool]) -> tuple[float, float]:

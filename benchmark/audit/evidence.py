@@ -10,24 +10,90 @@ equal to them where every group is an image:
   a margin was lost must also show in the groups' net changes plus the margin; and that less was lost, in a binomial
   test that counts groups, as one that was not drawn may be lost altogether.
 
+Graded answers have scores in place of right and wrong: the signs of their changes are flipped, margins are tested in
+the mean change, and the binomial test stays, as no scores from 0 to 1 vary more than right and wrong do.
+
 Of several p-values for one claim the greatest counts.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmark.metrics import significance
-from benchmark.metrics.counts import Counts
-from benchmark.metrics.groups import Groups, accuracy_effect, design_effect, p_above, sign_flip
+from benchmark.metrics.counts import Counts, Scores
+from benchmark.metrics.groups import Groups, accuracy_effect, design_effect, effective, p_above, sign_flip
+from benchmark.metrics.planning import MOST_IMAGES, approximate_images, images_needed
 from benchmark.metrics.significance import POWER
 
 
+class Evidence(ABC):
+    """A class's images, or graded answers; ``groups`` is None where each stands for itself."""
+
+    counts: Counts | Scores
+    groups: Groups | None
+
+    @property
+    def units(self) -> int:
+        """Groups, or images where there are none."""
+        return self.counts.n if self.groups is None else len(self.groups.sizes)
+
+    @property
+    @abstractmethod
+    def p_worse(self) -> float:
+        """One-sided p-value that the class got no worse, in (0, 1]: small if it did."""
+
+    @abstractmethod
+    def p_lost_no_more(self, margin: float) -> float:
+        """One-sided p-value that the class lost no more than ``margin``, in [0, 1]: small if it truly lost more."""
+
+    @abstractmethod
+    def p_lost_as_much(self, margin: float) -> float:
+        """One-sided p-value that the class lost ``margin`` or more, in [0, 1]: small if it truly lost less."""
+
+    @abstractmethod
+    def p_at_least(self, floor: float) -> float:
+        """One-sided p-value that the new model's accuracy is ``floor`` or more, in [0, 1]."""
+
+    @abstractmethod
+    def p_at_most(self, floor: float) -> float:
+        """One-sided p-value that the new model's accuracy is ``floor`` or less, in [0, 1]."""
+
+    @abstractmethod
+    def detectable_drop(self, alpha: float, classes: int) -> float:
+        """The smallest true loss that so many images find with probability ``POWER`` among ``classes``; NaN if none."""
+
+    @abstractmethod
+    def units_to_decide(self, gap: float, alpha: float, classes: int) -> float:
+        """About how many images, or groups, tell a loss from one that differs by ``gap``, with probability ``POWER``.
+
+        They are taken to be as those that are there; infinite if they are more than ``MOST_IMAGES``.
+        """
+
+    def largest_loss(self, alpha: float) -> float:
+        """The loss of accuracy above which all are ruled out at level alpha, in [0, 1]; 0 for a class that got better.
+
+        Where ``p_lost_as_much`` meets alpha, to 1e-9: the upper end of an interval of the loss at confidence
+        1 − 2 alpha.
+        """
+        low, high = 0.0, 1.0
+        if self.p_lost_as_much(0.0) <= alpha:
+            return 0.0
+        while high - low > 1e-9:
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.p_lost_as_much(middle) <= alpha else (middle, high)
+        return high
+
+
 @dataclass(frozen=True)
-class Evidence:
-    """A class's images; ``groups`` is None where each stands for itself."""
+class ImageEvidence(Evidence):
+    """Of images that are right or wrong; the tests are exact where they come alone."""
 
     counts: Counts
     groups: Groups | None = None
@@ -41,11 +107,6 @@ class Evidence:
     def design_effect(self) -> float:
         """By what factor groups widen the variance of the change; 1 without."""
         return 1.0 if self.together is None else design_effect(self.counts, self.together)
-
-    @property
-    def units(self) -> int:
-        """Groups, or images where there are none."""
-        return self.counts.n if self.groups is None else len(self.groups.sizes)
 
     @cached_property
     def p_worse(self) -> float:
@@ -103,24 +164,80 @@ class Evidence:
         effect = accuracy_effect(self.together)
         return [(n, right), (n / effect, right / effect)]
 
-    def largest_loss(self, alpha: float) -> float:
-        """The loss of accuracy above which all are ruled out at level alpha, in [0, 1]; 0 for a class that got better.
-
-        Where ``p_lost_as_much`` meets alpha, to 1e-9: the upper end of an interval of the loss at confidence
-        1 − 2 alpha.
-        """
-        low, high = 0.0, 1.0
-        if self.p_lost_as_much(0.0) <= alpha:
-            return 0.0
-        while high - low > 1e-9:
-            middle = (low + high) / 2
-            low, high = (low, middle) if self.p_lost_as_much(middle) <= alpha else (middle, high)
-        return high
-
     def detectable_drop(self, alpha: float, classes: int) -> float:
         """The smallest true loss that so many images find with probability ``POWER`` among ``classes``; NaN if none."""
         n, flips = self.counts.n, self.counts.lost + self.counts.won
         return _detectable_drop(max(1, round(n / self.design_effect)), flips / n, alpha, classes)
+
+    def units_to_decide(self, gap: float, alpha: float, classes: int) -> float:
+        counts = self.counts
+        asked = (max((counts.lost + counts.won) / counts.n, gap), gap, alpha, POWER, classes)
+        each = self.design_effect * self.units / counts.n  # of them tells as much as an independent image
+        if approximate_images(*asked) * each > MOST_IMAGES:
+            return math.inf
+        return images_needed(*asked) * each
+
+
+@dataclass(frozen=True)
+class GradedEvidence(Evidence):
+    """Of answers with scores from 0 to 1.
+
+    Attributes:
+        net: (U,) change of each unit's total score: of each group, or answer.
+        sizes: (U,) answers of each.
+        right: (U,) total score of each by the new model.
+    """
+
+    counts: Scores
+    net: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+    right: NDArray[np.float64]
+    groups: Groups | None = None
+
+    @cached_property
+    def p_worse(self) -> float:
+        return sign_flip(self.net)
+
+    def p_lost_no_more(self, margin: float) -> float:
+        if margin == 0 or self.counts.change >= 0:
+            return self.p_worse
+        return max(self.p_worse, p_above(self.net, self.sizes, margin))
+
+    def p_lost_as_much(self, margin: float) -> float:
+        """As of images: the test of the mean, and the binomial one, whose variance is the greatest for this mean."""
+        below = 1 - p_above(self.net, self.sizes, margin)
+        return max(below, _at_most(max(-self.counts.change, 0.0) * self._effective, self._effective, margin))
+
+    def p_at_least(self, floor: float) -> float:
+        return _at_most(self.counts.new_accuracy * self._effective, self._effective, floor)
+
+    def p_at_most(self, floor: float) -> float:
+        return _at_least(self.counts.new_accuracy * self._effective, self._effective, floor)
+
+    @cached_property
+    def _effective(self) -> float:
+        return effective(self.sizes)
+
+    @cached_property
+    def _deviation(self) -> float:
+        """Of one unit's change, as a share of its answers; were the mean 0."""
+        return math.sqrt(float((self.net**2).sum()) * len(self.net)) / self.counts.n
+
+    def detectable_drop(self, alpha: float, classes: int) -> float:
+        if not self._deviation:
+            return math.nan
+        found = _deviations(alpha, classes) * self._deviation / math.sqrt(len(self.net))
+        return found if found <= 1 else math.nan
+
+    def units_to_decide(self, gap: float, alpha: float, classes: int) -> float:
+        units = (_deviations(alpha, classes) * max(self._deviation, math.sqrt(gap)) / gap) ** 2
+        return units if units <= MOST_IMAGES else math.inf
+
+
+def _deviations(alpha: float, classes: int) -> float:
+    from scipy.special import ndtri
+
+    return float(ndtri(POWER) - ndtri(alpha / classes))
 
 
 def _at_most(k: float, n: float, p: float) -> float:

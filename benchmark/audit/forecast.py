@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmark.audit import pairing, predictions
 from benchmark.audit import policy as policies
-from benchmark.audit import predictions
 from benchmark.audit.names import renaming
 from benchmark.audit.rows import Rows
 from benchmark.audit.rule import Requirement, findings
@@ -70,7 +70,9 @@ def forecast(
     if not 0 < flips < 1 or not 0 < power < 1:
         raise ValueError(f"--flips and --power are shares, above 0 and below 1, not {flips} and {power}")
     policy = policies.read(path)
-    paired = predictions.pair(old, old, renaming(columns, predictions.COLUMNS), policy.columns, policy.group)
+    paired = pairing.pair(
+        old, old, renaming(columns, predictions.COLUMNS), policy.columns, policy.group, policy.wording
+    )
     applied = policies.apply(policy, paired, path, date.today())
     known = paired.rows.of_classes()
     chosen = [name for name in policy.protected or known if name != policy.target]

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmark import arguments
-from benchmark.audit import checkpoints, predictions
+from benchmark.audit import answers, checkpoints, logs, pairing, predictions
 from benchmark.audit.names import renaming, shown
 from benchmark.audit.rows import clip_of
 from benchmark.audit.rule import DROP, Audit, Level, Requirement, audit
@@ -17,9 +17,17 @@ from benchmark.output.progress import Reporter
 from methods.conversion import PICKLED, how_to_convert
 
 CHECKPOINT = ".safetensors"
-OF_POLICY = ("alpha", "margin", "drop", "group", "target", "protected")  # what a policy says, no flag may say
+OF_POLICY = (
+    "alpha",
+    "margin",
+    "drop",
+    "group",
+    "target",
+    "protected",
+    "abstain",
+)  # no flag may say it again
 OF_CHECKPOINTS = ("scenario", "data", "options", "model", "device", "like")
-OF_PREDICTIONS = ("columns", "group", "policy")
+OF_PREDICTIONS = ("columns", "group", "score", "format", "abstain", "policy")
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,9 @@ class Request:
     like: str | None = None
     columns: str | None = None
     group: str | None = None
+    score: str | None = None
+    format: logs.Format | None = None
+    abstain: tuple[str, ...] | None = None
     policy: Path | None = None
     share: float = 1.0
 
@@ -84,13 +95,35 @@ def judge(request: Request, reporter: Reporter) -> Audit:
     return _judge_predictions(request) if request.policy is None else _judge_by_policy(request, request.policy)
 
 
+def _paired(
+    request: Request, wording: pairing.Wording, more: Sequence[str] = (), group: str | None = None
+) -> pairing.Paired:
+    """Both models' predictions, or their graded answers."""
+    if request.score is None and request.format is None:
+        renamed = renaming(request.columns, predictions.COLUMNS)
+        return pairing.pair(request.old, request.new, renamed, more, group, wording)
+    if wording.abstain or wording.read_as:
+        raise ValueError("graded answers have no names of classes that could be read otherwise or abstain")
+    wanted = tuple(dict.fromkeys((*more, *([group] if group is not None else ()))))
+    if request.format is not None:
+        if request.columns is not None:
+            raise ValueError("--columns is for tables: logs say themselves what is in them")
+        read = [logs.read_log(path, request.format, request.score, wanted) for path in (request.old, request.new)]
+        if group is None and len(set(read[0].more["question"])) < len(read[0].rows):
+            group = "question"  # the answers of several epochs to one question are no independent ones
+        return answers.pair(read[0], read[1], group)
+    renamed, column = renaming(request.columns, answers.COLUMNS), request.score or ""
+    before = answers.read_scores(request.old, column, renamed, more=wanted)
+    return answers.pair(before, answers.read_scores(request.new, column, renamed, optional=wanted), group)
+
+
 def _judge_predictions(request: Request) -> Audit:
-    renamed = renaming(request.columns, predictions.COLUMNS)
-    paired = predictions.pair(request.old, request.new, renamed, group=request.group)
+    abstain = () if request.abstain is None else arguments.names_of(request.abstain, "--abstain")
+    paired = _paired(request, pairing.Wording(abstain=abstain), group=request.group)
     evidence = paired.rows.of_classes()
     found = audit(evidence, _protected(request, evidence), request.target, request.level, request.asked)
-    predictions.check_measured(paired, [one.name for one in found.protected])
-    return replace(found, warnings=_warnings(paired))
+    pairing.check_measured(paired, [one.name for one in found.protected])
+    return replace(found, notes=paired.notes, warnings=_warnings(paired))
 
 
 def _judge_by_policy(request: Request, path: Path) -> Audit:
@@ -99,8 +132,7 @@ def _judge_by_policy(request: Request, path: Path) -> Audit:
     if said := next((flag for flag in OF_POLICY if getattr(request, flag) is not None), None):
         raise ValueError(f"--{said} is said by the policy {path}: leave it out, or change the policy")
     policy = policies.read(path)
-    renamed = renaming(request.columns, predictions.COLUMNS)
-    paired = predictions.pair(request.old, request.new, renamed, policy.columns, policy.group)
+    paired = _paired(request, policy.wording, policy.columns, policy.group)
     applied = policies.apply(policy, paired, path, date.today())
     slices = {name: paired.rows.of(chosen) for name, chosen in applied.slices.items()}
     try:
@@ -116,15 +148,16 @@ def _judge_by_policy(request: Request, path: Path) -> Audit:
         )
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix('--')}") from None
-    predictions.check_measured(paired, [one.name for one in found.protected if one.name not in slices])
-    notes = (f"policy {path}, SHA-256 {policies.digest(path)}", *applied.notes)
+    pairing.check_measured(paired, [one.name for one in found.protected if one.name not in slices])
+    notes = (f"policy {path}, SHA-256 {policies.digest(path)}", *applied.notes, *paired.notes)
     return replace(found, notes=notes, warnings=_warnings(paired))
 
 
-def _warnings(paired: predictions.Paired) -> tuple[str, ...]:
+def _warnings(paired: pairing.Paired) -> tuple[str, ...]:
     if paired.rows.groups is not None or not (clip := clip_of(paired.ids, paired.labels)):
-        return ()
+        return paired.warnings
     return (
+        *paired.warnings,
         f"ids look like frames of clips, such as {shown(clip)}, which are no independent images: name the column that "
         "tells the clip with --group, or false alarms will be many",
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, ValidationError
 
 from benchmark.audit.names import shown
-from benchmark.audit.predictions import Paired
+from benchmark.audit.pairing import Paired, Wording
 from benchmark.audit.rule import DROP, NAMED, Pinned, Requirement
 from benchmark.metrics.significance import ALPHA
 from scenarios.wording import known_names, some
@@ -78,6 +78,8 @@ class Policy(_Part):
     target: Text | None = None
     protected: Names | None = None
     pinned: tuple[Text, ...] = ()
+    abstain: tuple[Text, ...] = ()
+    read_as: dict[Text, Text] = Field(default_factory=dict)
     classes: tuple[ClassRule, ...] = Field((), alias="class")
     slices: tuple[SliceRule, ...] = Field((), alias="slice")
     waivers: tuple[Waiver, ...] = Field((), alias="waiver")
@@ -86,6 +88,11 @@ class Policy(_Part):
     def columns(self) -> tuple[str, ...]:
         """Those of the predictions that slices look at, besides the label."""
         return tuple(dict.fromkeys(name for one in self.slices for name in one.where if name != LABEL))
+
+    @property
+    def wording(self) -> Wording:
+        """Of labels and predictions."""
+        return Wording(self.read_as, self.abstain)
 
     @property
     def asked(self) -> Requirement:
@@ -217,7 +224,13 @@ def _pinned(ids: Sequence[str], paired: Paired, path: Path) -> Pinned:
     place = {name: row for row, name in enumerate(paired.ids)} if ids else {}
     if missing := [name for name in ids if name not in place]:
         raise ValueError(f"{path}: pinned: no image has the id {some(list(map(repr, missing)))}: test on it, too")
-    return Pinned(tuple(ids), tuple(name for name in ids if not paired.rows.new_right[place[name]]))
+    return Pinned(tuple(ids), tuple(name for name in ids if _is_wrong(paired, place[name])))
+
+
+def _is_wrong(paired: Paired, row: int) -> bool:
+    """Whether the new model is wrong; of a graded answer, whether it scores less than before."""
+    old, new = paired.rows.old_right[row], paired.rows.new_right[row]
+    return bool(new < old) if paired.rows.new_right.dtype != bool else not new
 
 
 def _known(name: str, known: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.audit import words
 from benchmark.audit.rule import Audit, ClassAudit
+from benchmark.metrics.counts import Counts
 from benchmark.output import junit
 from benchmark.output.files import replace_file
 from benchmark.output.pages import templates
@@ -70,16 +71,17 @@ def _class_json(one: ClassAudit) -> dict[str, Any]:
         "p_above_floor": one.p_above,
         "p_below_floor": one.p_below,
     }
+    both = counts.both_correct if isinstance(counts, Counts) else None
     return {
         "status": one.status,
         "finding": one.finding,
         "asked": one.asked._asdict() if one.status != "not protected" else None,
         "n": counts.n,
         "groups": None if one.evidence.groups is None else one.evidence.units,
-        "both_right": counts.both_correct,
+        "both_right": both,
         "lost": counts.lost,
         "won": counts.won,
-        "both_wrong": counts.n - counts.both_correct - counts.lost - counts.won,
+        "both_wrong": None if both is None else counts.n - both - counts.lost - counts.won,
     } | {key: None if math.isnan(value) else value for key, value in figures.items()}
 
 

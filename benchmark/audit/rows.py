@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import fsum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.audit.evidence import Evidence
-from benchmark.metrics.counts import Counts
-from benchmark.metrics.groups import group_rows
+from benchmark.audit.evidence import Evidence, GradedEvidence, ImageEvidence
+from benchmark.metrics.counts import Counts, Scores
+from benchmark.metrics.groups import Groups, group_rows
 
 LOOKED_AT = 10_000  # ids that are looked at for clips
 FRAMES = 3  # ids of a name and a number, on average, that look like one clip
@@ -22,20 +24,20 @@ FRAME = re.compile(r"(.*?)[^0-9A-Za-z]*\d+(\.[A-Za-z]{2,5})?")
 
 @dataclass(frozen=True)
 class Rows:
-    """N test images.
+    """N test images, or answers.
 
     Attributes:
         classes: their names.
         labels: (N,) indices into ``classes``.
-        old_right: (N,) whether the model in use is right.
-        new_right: (N,) whether its successor is.
+        old_right: (N,) bool, whether the model in use is right; or its scores, float64 in [0, 1].
+        new_right: (N,) whether its successor is, or its scores.
         groups: (N,) the number of the group that each belongs to; None where each stands for itself.
     """
 
     classes: tuple[str, ...]
     labels: NDArray[np.int64]
-    old_right: NDArray[np.bool_]
-    new_right: NDArray[np.bool_]
+    old_right: NDArray[Any]
+    new_right: NDArray[Any]
     groups: NDArray[np.int64] | None = None
 
     def of_classes(self) -> dict[str, Evidence]:
@@ -48,8 +50,21 @@ class Rows:
     def of(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Evidence:
         """The evidence of some images, by their numbers or as a mask (N,)."""
         old, new = self.old_right[chosen], self.new_right[chosen]
-        counts = Counts(len(old), int(old.sum()), int(new.sum()), int((old & new).sum()))
-        return Evidence(counts, None if self.groups is None else group_rows(self.groups[chosen], old, new))
+        names = None if self.groups is None else self.groups[chosen]
+        if old.dtype == bool:
+            counts = Counts(len(old), int(old.sum()), int(new.sum()), int((old & new).sum()))
+            return ImageEvidence(counts, None if names is None else group_rows(names, old, new))
+        return _graded(old, new, names)
+
+
+def _graded(old: NDArray[Any], new: NDArray[Any], names: NDArray[np.int64] | None) -> GradedEvidence:
+    scores = Scores(len(old), fsum(old), fsum(new), int((new < old).sum()), int((new > old).sum()))
+    if names is None:
+        return GradedEvidence(scores, new - old, np.ones(len(old), dtype=np.int64), new)
+    _, place = np.unique(names, return_inverse=True)
+    sizes = np.bincount(place)
+    net, right = (np.bincount(place, part).astype(float) for part in (new - old, new))
+    return GradedEvidence(scores, net, sizes, right, Groups(sizes, np.zeros_like(sizes), np.zeros_like(sizes)))
 
 
 def group_numbers(names: Sequence[str]) -> NDArray[np.int64]:

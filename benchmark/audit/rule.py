@@ -32,8 +32,8 @@ from typing import Literal, NamedTuple, get_args
 from benchmark.audit.evidence import Evidence
 from benchmark.audit.names import shown
 from benchmark.metrics import significance
-from benchmark.metrics.counts import Counts
-from benchmark.metrics.preservation import scored, strictly_preserved
+from benchmark.metrics.counts import Counts, Scores
+from benchmark.metrics.preservation import scored
 from benchmark.metrics.significance import ALPHA
 from scenarios.wording import known_names
 
@@ -112,8 +112,8 @@ class ClassAudit:
     p_below: float = math.nan
 
     @property
-    def counts(self) -> Counts:
-        """Of its images."""
+    def counts(self) -> Counts | Scores:
+        """Of its images, or scores of its answers."""
         return self.evidence.counts
 
 
@@ -135,6 +135,11 @@ class Audit:
         return tuple(one for one in self.classes if one.status != "not protected")
 
     @property
+    def graded(self) -> bool:
+        """Whether answers have scores."""
+        return any(isinstance(one.counts, Scores) for one in self.classes)
+
+    @property
     def grouped(self) -> bool:
         """Whether images came in groups."""
         return any(one.evidence.groups is not None for one in self.classes)
@@ -146,7 +151,7 @@ class Audit:
     @property
     def strictly_preserved(self) -> bool:
         """Whether no protected class lost a net prediction."""
-        return strictly_preserved({one.name: one.counts for one in self.classes}, [one.name for one in self.protected])
+        return all(one.counts.new_correct >= one.counts.old_correct for one in self.protected)
 
     @property
     def verdict(self) -> Verdict:

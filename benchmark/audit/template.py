@@ -33,6 +33,13 @@ drop = {drop}          # loss that must be ruled out where none was seen
 # Images that must be right, by id.
 # pinned = [{id}]
 
+# Predictions that say nothing: images on which a model abstains are left out, and counted.
+# abstain = ["unknown"]
+
+# Names of labels and predictions that are read as others.
+# [read_as]
+# "partly_cloudy" = "partly cloudy"
+
 # What is asked of some classes instead; * stands for any text.
 # [[class]]
 # name = {first}

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from benchmark.audit.names import shown
 from benchmark.audit.rule import STATUSES, Audit, ClassAudit
-from benchmark.metrics.planning import MOST_IMAGES, approximate_images, images_needed
+from benchmark.metrics.counts import Counts
+from benchmark.metrics.planning import MOST_IMAGES
 from benchmark.metrics.significance import POWER
 from benchmark.output.tables import one_line, points
 from scenarios.wording import some
@@ -44,6 +45,7 @@ def headings(audit: Audit) -> dict[str, str]:
         "Margin": all(want.margin == audit.asked.margin for want in asked),
         "Floor": all(want.floor is None for want in asked),
     }
+    useless |= dict.fromkeys(("Both", "Neither"), audit.graded)
     useless["Floor p"] = useless["Floor"]
     return {name: meaning for name, meaning in HEADINGS.items() if not useless.get(name)}
 
@@ -131,8 +133,8 @@ def remedy(audit: Audit) -> str:
 
 
 def unit(audit: Audit) -> str:
-    """What is drawn: "images", or "groups" of them."""
-    return "groups" if audit.grouped else "images"
+    """What is drawn: "images" or graded "answers", or "groups" of them."""
+    return "groups" if audit.grouped else "answers" if audit.graded else "images"
 
 
 def images_to_decide(audit: Audit, one: ClassAudit) -> str:
@@ -149,18 +151,13 @@ def images_to_decide(audit: Audit, one: ClassAudit) -> str:
     gap = abs(loss - asked.margin) if loss > 0 else max(asked.margin, asked.drop)
     if gap < 1e-9:
         return "no number (its loss is the margin)"
-    flips = max((counts.lost + counts.won) / counts.n, gap)
-    wanted = (flips, gap, audit.alpha, POWER, len(audit.protected))
-    a_unit = one.evidence.design_effect * one.evidence.units / counts.n  # as many as an independent image
-    if approximate_images(*wanted) * a_unit > MOST_IMAGES:
+    found = one.evidence.units_to_decide(gap, audit.alpha, len(audit.protected))
+    if math.isinf(found):
         return f"more than {MOST_IMAGES:,}"
-    needed = math.ceil(images_needed(*wanted) * a_unit)
+    needed = max(math.ceil(found), asked.groups if audit.grouped else asked.images)
     if audit.grouped:  # as many as rule out that one which was not drawn is lost altogether
-        needed = max(
-            needed, asked.groups, math.ceil(math.log(audit.alpha) / math.log1p(-max(asked.margin, asked.drop)))
-        )
-    else:
-        needed = max(needed, asked.images)
+        rare = max(asked.margin, asked.drop)
+        needed = max(needed, math.ceil(math.log(audit.alpha) / math.log1p(-rare)))
     digit = 10 ** max(len(str(needed)) - 2, 0)
     return f"{math.ceil(needed / digit) * digit:,}"
 
@@ -208,17 +205,18 @@ def _is_unknown(one: ClassAudit) -> bool:
 
 def rows(audit: Audit) -> Iterator[list[str]]:
     """The cells of the table under ``headings``, one row per class."""
+    names = list(headings(audit))
     for status in STATUSES:
         for one in audit.of(status):
             cells = _cells(audit, one)
-            yield [cells[name] for name in headings(audit)]
+            yield [cells[name] for name in names]
 
 
 def _cells(audit: Audit, one: ClassAudit) -> dict[str, str]:
     counts, judged = one.counts, one.status != "not protected"
-    neither = counts.n - counts.both_correct - counts.lost - counts.won
+    both = counts.both_correct if isinstance(counts, Counts) else 0  # not shown where answers have scores
     status = f"waived ({one.finding})" if one.status == "waived" else one.status
-    figures = [str(number) for number in (counts.both_correct, counts.lost, counts.won, neither)]
+    figures = [str(number) for number in (both, counts.lost, counts.won, counts.n - both - counts.lost - counts.won)]
     return {
         "Class": one_line(one.name) + (" (target)" if one.name == audit.target else ""),
         "Verdict": status,

@@ -33,6 +33,15 @@ def audit(
     group: Annotated[
         str | None, typer.Option(help="predictions: column that tells which images belong together, such as a clip's")
     ] = None,
+    abstain: Annotated[
+        list[str] | None, typer.Option(help="predictions that say nothing, with commas: such images are left out")
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option(help="graded answers: column of scores from 0 to 1, or with --format the metric")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option("--format", help="graded answers in logs of lm-eval (--log_samples) or inspect")
+    ] = None,
     policy: Annotated[
         Path | None, typer.Option(help="predictions: TOML file with all that must hold; see docs/release-gate.md")
     ] = None,
@@ -77,6 +86,7 @@ def audit(
         raise ValueError("audit needs --new, the model that is to replace --old")
     from benchmark.audit import gate
     from benchmark.audit.judging import Request
+    from benchmark.audit.logs import known_format
 
     request = Request(
         old=old,
@@ -94,6 +104,9 @@ def audit(
         like=like,
         columns=columns,
         group=group,
+        abstain=tuple(abstain) if abstain else None,
+        score=score,
+        format=known_format(log_format),
         policy=policy,
     )
     return gate.run(request, new, gate.Output(as_json, github, html, junit, markdown), history)

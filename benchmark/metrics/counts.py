@@ -61,6 +61,35 @@ class Counts(NamedTuple):
         return self
 
 
+class Scores(NamedTuple):
+    """Graded answers of a class, each scored from 0 to 1: as ``Counts`` of answers that are right or wrong.
+
+    ``old_correct`` and ``new_correct`` are sums of scores, ``lost`` and ``won`` count answers that score less or more
+    than before.
+    """
+
+    n: int
+    old_correct: float
+    new_correct: float
+    lost: int
+    won: int
+
+    @property
+    def old_accuracy(self) -> float:
+        """Mean score of the old model, in [0, 1]; NaN without answers."""
+        return self.old_correct / self.n if self.n else math.nan
+
+    @property
+    def new_accuracy(self) -> float:
+        """Mean score of the new model, in [0, 1]; NaN without answers."""
+        return self.new_correct / self.n if self.n else math.nan
+
+    @property
+    def change(self) -> float:
+        """New minus old mean score, in [-1, 1]; NaN without answers."""
+        return (self.new_correct - self.old_correct) / self.n if self.n else math.nan
+
+
 def count_pairs(
     labels: NDArray[np.integer[Any]],
     old: NDArray[np.integer[Any]],

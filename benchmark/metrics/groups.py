@@ -6,13 +6,15 @@ then calls a quarter of unchanged models worse (docs/release-gate.md has the fig
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.metrics.counts import Counts
 from benchmark.metrics.significance import p_of_flips
+
+STEPS = 1_000_000  # of a sum of scores, to which flipped signs are exact
 
 
 class Groups(NamedTuple):
@@ -30,8 +32,18 @@ class Groups(NamedTuple):
 
     @property
     def effective(self) -> float:
-        """As many groups of equal size tell as much, in [1, G] (Kish, "Survey Sampling", 1965)."""
-        return float(self.sizes.sum()) ** 2 / float((self.sizes.astype(float) ** 2).sum())
+        """``effective`` of their sizes."""
+        return effective(self.sizes)
+
+
+def effective(sizes: NDArray[np.int64]) -> float:
+    """As many groups of equal size tell as much as these, in [1, G] (Kish, "Survey Sampling", 1965).
+
+    Example:
+        >>> effective(np.array([5, 5, 5])), effective(np.array([10, 1, 1]))
+        (3.0, 1.411764705882353)
+    """
+    return float(sizes.sum()) ** 2 / float((sizes.astype(float) ** 2).sum())
 
 
 def group_rows(names: NDArray[np.int64], old_right: NDArray[np.bool_], new_right: NDArray[np.bool_]) -> Groups:
@@ -53,7 +65,7 @@ def group_rows(names: NDArray[np.int64], old_right: NDArray[np.bool_], new_right
     return Groups(np.bincount(place, minlength=len(new)), new - old, new)
 
 
-def sign_flip(net: NDArray[np.int64]) -> float:
+def sign_flip(net: NDArray[Any]) -> float:
     """One-sided exact p-value that a class got worse, in (0, 1]: the share of all signs of the groups' net changes with
     which their sum is as low as it is.
 
@@ -63,13 +75,17 @@ def sign_flip(net: NDArray[np.int64]) -> float:
     The sum of what is won is a sum of independent |net| × Bernoulli(1/2), whose distribution is the inverse Fourier
     transform of the product of theirs; exact to about 1e-13, and to all digits where all that changed are alike.
 
+    Changes of scores are counted in steps of their sum over ``STEPS``, or of less.
+
     Args:
-        net: (G,) changes of the number of right images.
+        net: (G,) changes of the number of right images, or of total scores.
 
     Example:
         >>> sign_flip(np.array([-3, -2, -2, 1, 0]))  # of 16 sums two are -6 or less: this one, and -8
         0.125
     """
+    if net.dtype.kind == "f":
+        net = _in_steps(net)
     steps = np.abs(net[net != 0])
     total = int(steps.sum())
     if not total:
@@ -86,7 +102,21 @@ def sign_flip(net: NDArray[np.int64]) -> float:
     return float(np.clip(probabilities[: won + 1].sum(), least, 1.0))
 
 
-def p_above(net: NDArray[np.int64], sizes: NDArray[np.int64], margin: float) -> float:
+def _in_steps(net: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Whole numbers in proportion to changes of scores: exact for halves, thirds and hundredths of few groups."""
+    total = float(np.abs(net).sum())
+    fine = next(
+        (
+            number
+            for number in (1, 2, 4, 10, 12, 100, 1000)
+            if np.allclose(net * number, np.rint(net * number), atol=1e-9)
+        ),
+        1e4,
+    )
+    return np.rint(net * (fine if total * fine <= STEPS else STEPS / total)).astype(np.int64)
+
+
+def p_above(net: NDArray[Any], sizes: NDArray[np.int64], margin: float) -> float:
     """One-sided p-value that a class lost no more than ``margin``, in [0, 1], asymptotic.
 
     That of the sum of the groups' net changes plus the margin, over its deviation if its mean were 0: the normal

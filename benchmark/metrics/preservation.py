@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
-from benchmark.metrics.counts import Counts, share
+from benchmark.metrics.counts import Counts, Scores, share
+
+Tally = TypeVar("Tally", bound=Counts | Scores)
 
 
-def scored(counts: Mapping[str, Counts], names: Sequence[str]) -> list[Counts]:
+def scored(counts: Mapping[str, Tally], names: Sequence[str]) -> list[Tally]:
     """The counts of ``names``, in their order.
 
     Raises:

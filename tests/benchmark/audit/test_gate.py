@@ -25,7 +25,7 @@ from statsmodels.stats.multitest import multipletests
 
 from benchmark import cli
 from benchmark.audit import rule as gate
-from benchmark.audit.evidence import Evidence
+from benchmark.audit.evidence import ImageEvidence
 from benchmark.metrics import significance
 from benchmark.metrics.counts import Counts
 from tests import ROOT
@@ -47,7 +47,7 @@ def audit(
     **asked: float,
 ) -> gate.Audit:
     """The audit of images that stand for themselves."""
-    evidence = {name: Evidence(own) for name, own in counts.items()}
+    evidence = {name: ImageEvidence(own) for name, own in counts.items()}
     return gate.audit(evidence, protected, target, gate.Level(alpha), gate.Requirement(**asked))  # type: ignore[arg-type]
 
 
@@ -148,7 +148,7 @@ def test_figures_are_those_of_scipy_and_statsmodels(counts: dict[str, Counts]) -
 @given(rows, losses)
 def test_a_margin_is_tested_by_tango_unless_few_flips_make_him_too_eager(own: Counts, margin: float) -> None:
     tango, net = significance.non_inferiority(own, margin), own.lost - own.won
-    within, beyond = Evidence(own).p_lost_as_much(margin), Evidence(own).p_lost_no_more(margin)
+    within, beyond = ImageEvidence(own).p_lost_as_much(margin), ImageEvidence(own).p_lost_no_more(margin)
     assert within == pytest.approx(max(tango, binom.cdf(net, own.n, margin)))
     assert beyond >= max(significance.mcnemar(own), (1 - tango if net > 0 else 0)) - 1e-12
     assert max(within, beyond) >= 0.5, "it cannot be shown to have lost both less and more"
@@ -157,11 +157,11 @@ def test_a_margin_is_tested_by_tango_unless_few_flips_make_him_too_eager(own: Co
 @settings(deadline=None)
 @given(rows)
 def test_the_largest_loss_is_where_the_margin_starts_to_be_kept(own: Counts) -> None:
-    most = Evidence(own).largest_loss(0.05)
+    most = ImageEvidence(own).largest_loss(0.05)
     if most < 1 - 1e-6:
-        assert Evidence(own).p_lost_as_much(most + 1e-6) <= 0.05
+        assert ImageEvidence(own).p_lost_as_much(most + 1e-6) <= 0.05
     if most > 1e-6:
-        assert Evidence(own).p_lost_as_much(most - 1e-6) > 0.05
+        assert ImageEvidence(own).p_lost_as_much(most - 1e-6) > 0.05
         assert most >= -own.change
 
 
@@ -212,7 +212,7 @@ def test_the_visible_drop_is_found_with_the_power_promised() -> None:
 def verdicts(n: int, lost: int, won: int, margin: float, drop: float) -> tuple[float, bool]:
     own = flipped(lost, won, n)
     least = max(margin, drop) if lost <= won else margin
-    return Evidence(own).p_lost_no_more(margin), Evidence(own).p_lost_as_much(least) <= 0.05
+    return ImageEvidence(own).p_lost_no_more(margin), ImageEvidence(own).p_lost_as_much(least) <= 0.05
 
 
 def error_rates(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.audit import github
-from benchmark.audit.evidence import Evidence
+from benchmark.audit.evidence import ImageEvidence
 from benchmark.audit.rule import Pinned, Requirement, audit
 from benchmark.audit.words import images_to_decide
 from benchmark.metrics.counts import Counts
@@ -22,8 +22,8 @@ from tests.test_dependencies import normalised
 ACTION = ROOT / ".github/actions/release-gate"
 
 
-def evidence(lost: int, n: int = 400) -> Evidence:
-    return Evidence(Counts(n, n // 2, n // 2 - lost, n // 2 - lost))
+def evidence(lost: int, n: int = 400) -> ImageEvidence:
+    return ImageEvidence(Counts(n, n // 2, n // 2 - lost, n // 2 - lost))
 
 
 def test_each_class_that_did_not_pass_is_annotated() -> None:

@@ -178,8 +178,8 @@ def test_a_first_policy_is_valid_as_it_is_and_with_every_line_in_force(tmp_path:
     text = Path("first.toml").read_text(encoding="utf-8")
     assert 'others here: "clip", "time"' in text
     lines = [line.removeprefix("# ") for line in text.splitlines()]
-    every = "\n".join(line for line in lines if re.match(r"\[\[|\w+ *=", line))
-    assert {"class", "slice", "waiver", "pinned", "protected"} <= set(tomllib.loads(every))
+    every = "\n".join(line for line in lines if re.match(r"""\[|"?\w+"? *=""", line))
+    assert {"class", "slice", "waiver", "pinned", "protected", "abstain", "read_as"} <= set(tomllib.loads(every))
     Path("all.toml").write_text(every, encoding="utf-8")
     assert policies.read(Path("all.toml")).waivers[0].expires == date(2030, 1, 31)
     code, _, err = call(None, "--init", "first.toml")

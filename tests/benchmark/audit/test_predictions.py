@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from benchmark.audit import names as names_module
-from benchmark.audit import predictions
+from benchmark.audit import pairing, predictions
 from benchmark.audit.names import lookalikes
 from benchmark.metrics.counts import Counts
 
@@ -44,7 +44,7 @@ def write_parquet(path: Path, rows: list[Row], dictionary: bool = False) -> Path
 
 
 def paired_counts(old: Path, new: Path, renamed: dict[str, str] | None = None) -> dict[str, Counts]:
-    return {name: own.counts for name, own in predictions.pair(old, new, renamed).rows.of_classes().items()}
+    return {name: own.counts for name, own in pairing.pair(old, new, renamed).rows.of_classes().items()}
 
 
 WRITERS = {"csv": write_csv, "parquet": write_parquet}
@@ -187,7 +187,7 @@ def test_a_prediction_that_is_a_label_but_for_its_spelling_is_refused(
         rows = [(f"{k}", "partly cloudy", name) for k in range(9)] + [("x", "clear", "clear")]
         files.append(write_csv(tmp_path / f"{side}.csv", rows))
     with pytest.raises(ValueError) as refused:
-        predictions.pair(*files)
+        pairing.pair(*files)
     assert f"{sides[0]}.csv: predictions that are no label: " in str(refused.value)
     assert "(9); did you mean 'partly cloudy'?" in str(refused.value)
 
@@ -196,19 +196,19 @@ def test_spellings_that_look_alike_are_spelt_out_and_numbers_compared_as_numbers
     for label, name, shown in (("névoa", "ne\u0301voa", r"'ne\u0301voa' (1)"), ("2", "2.0", "2.0 (1)")):
         path = write_csv(tmp_path / "one.csv", [("1", label, name)])
         with pytest.raises(ValueError) as refused:
-            predictions.pair(path, path)
+            pairing.pair(path, path)
         assert shown in str(refused.value)
     path = write_csv(tmp_path / "one.csv", [("1", "1", "-1"), ("2", "1", "1"), ("3", "20", "2.00")])
-    assert predictions.pair(path, path).others == {"-1": 2, "2.00": 2}
+    assert pairing.pair(path, path).others == {"-1": 2, "2.00": 2}
 
 
 def test_a_class_that_is_never_named_is_not_measured(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "one.csv", [("1", "a", "a"), ("2", "b", "class 7"), ("3", "c", "a")])
-    paired = predictions.pair(path, path)
+    paired = pairing.pair(path, path)
     assert paired.unpredicted == ("b", "c") and paired.others == {"class 7": 2}
-    predictions.check_measured(paired, ["a"])
+    pairing.check_measured(paired, ["a"])
     with pytest.raises(ValueError, match=r"ever predicts 'b', so .* no label: class 7 \(2\)"):
-        predictions.check_measured(paired, ["a", "b"])
+        pairing.check_measured(paired, ["a", "b"])
 
 
 def test_columns_may_have_other_names(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmark import cli
-from benchmark.audit.evidence import Evidence
+from benchmark.audit.evidence import ImageEvidence
 from benchmark.audit.rule import Level, audit
 from benchmark.metrics.counts import Counts
 
@@ -110,7 +110,7 @@ def test_the_choice_among_candidates_passes_wrongly_no_more_often_than_alpha() -
         drawn = rng.multinomial(300, [0.1, 0.05, 0.85], 5)
         for share in passed:
             models = [
-                audit({"a": Evidence(Counts(300, 200 + lost, 200 + won, 200))}, None, None, Level(0.05, share))
+                audit({"a": ImageEvidence(Counts(300, 200 + lost, 200 + won, 200))}, None, None, Level(0.05, share))
                 for lost, won, _ in drawn
             ]
             passed[share] += any(model.verdict == "preserved" for model in models)
