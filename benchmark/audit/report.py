@@ -14,7 +14,6 @@ from benchmark.output import junit
 from benchmark.output.files import replace_file
 from benchmark.output.pages import templates
 from benchmark.output.tables import escaped, markdown_table
-from scenarios.table_files import parts
 
 IMPORTANCE = (
     *("Verdict", "n", "Groups", "Change", "Margin", "Floor", "Lost", "Won", "Holm p", "NI p", "Floor p", "At most"),
@@ -86,9 +85,10 @@ def _class_json(one: ClassAudit) -> dict[str, Any]:
 
 
 def file_of(path: Path) -> dict[str, str]:
-    """The path with a digest, of a folder that of its parts one after the other."""
+    """The path with a digest, of a folder that of its files one after the other."""
     digest = hashlib.sha256()
-    for part in parts(path):
+    files = sorted(f for f in path.rglob("[!._]*") if f.is_file()) if path.is_dir() else [path]
+    for part in [file for file in files if file.suffix == ".parquet"] or files:
         with part.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)

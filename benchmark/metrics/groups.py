@@ -129,6 +129,8 @@ def p_above(net: NDArray[Any], sizes: NDArray[np.int64], margin: float) -> float
     from scipy.special import ndtr
 
     shifted = net + margin * sizes
+    if not shifted.any():
+        return 0.5
     return float(ndtr(shifted.sum() / np.sqrt((shifted**2).sum())))
 
 
