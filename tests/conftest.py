@@ -59,15 +59,11 @@ def toy_scenario(
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path, toy_base):
-    """``command(*arguments) -> (exit code, stdout, stderr)``, with a scenario ``toy`` and its base at hand."""
+def in_folder(monkeypatch, capsys, tmp_path):
+    """``in_folder(*arguments) -> (exit code, stdout, stderr)`` of a command, in this process and an empty folder."""
     from benchmark import cli
-    from methods.checkpoints import checkpoint_bytes
-    from scenarios import SCENARIOS, Scenario
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(SCENARIOS, "toy", Scenario("tests.conftest:toy_scenario", "coloured noise"))
-    Path("toy.safetensors").write_bytes(checkpoint_bytes(toy_base, "mds-tiny"))
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
@@ -77,3 +73,14 @@ def command(monkeypatch, capsys, tmp_path, toy_base):
         return int(ended.value.code or 0), out, err
 
     return call
+
+
+@pytest.fixture
+def command(in_folder, monkeypatch, toy_base):
+    """As ``in_folder``, with a scenario ``toy`` and its base at hand."""
+    from methods.checkpoints import checkpoint_bytes
+    from scenarios import SCENARIOS, Scenario
+
+    monkeypatch.setitem(SCENARIOS, "toy", Scenario("tests.conftest:toy_scenario", "coloured noise"))
+    Path("toy.safetensors").write_bytes(checkpoint_bytes(toy_base, "mds-tiny"))
+    return in_folder

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
-from benchmark import cli
 from benchmark.audit.evidence import Evidence
 from benchmark.audit.rows import Rows
 
@@ -77,20 +76,6 @@ def test_verdicts_on_scores_are_wrong_no_more_often_than_alpha(n: int, repeated:
             p = (own.p_worse, own.p_lost_no_more(0.1), own.p_lost_as_much(0.1))[k]
             wrong[k] += p <= 0.05
     assert (wrong / repeats <= 0.06 + 2 * np.sqrt(0.05 * 0.95 / repeats)).all(), wrong / repeats
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["benchmark", "audit", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def table(path: str, mean: float, n: int = 100) -> None:

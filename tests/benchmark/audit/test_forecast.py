@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmark import cli
 from benchmark.audit.forecast import forecast
 from benchmark.audit.judging import Request, judge
 from benchmark.output.progress import Reporter
@@ -29,17 +29,9 @@ def write(path: Path, right: np.ndarray, classes: int = 2, frames: int = 5) -> P
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["benchmark", "plan", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+def call(in_folder: Call) -> Call:
+    """``call(*arguments) -> (exit code, stdout, stderr)`` of ``plan``."""
+    return partial(in_folder, "plan")
 
 
 @pytest.mark.parametrize("policy", ["margin = 0.03", "margin = 0.02\nfloor = 0.75", "margin = 0"])

@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 from statsmodels.stats.multitest import multipletests
 
-from benchmark import cli
 from benchmark.audit import rule as gate
 from benchmark.audit.evidence import ImageEvidence
 from benchmark.metrics import significance
@@ -274,20 +273,6 @@ def write_predictions(folder: Path, flips: dict[str, tuple[int, int]], n: int = 
                 lines.append(f"{name}{k},{name},{name if right else 'something else'}")
         (folder / ("old.csv", "new.csv")[side]).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return "--old", str(folder / "old.csv"), "--new", str(folder / "new.csv")
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """``call(*arguments) -> (exit code, stdout, stderr)`` of ``audit``, in this process."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["benchmark", "audit", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmark import cli
 from benchmark.audit import policy as policies
 
 Call = Callable[..., tuple[int, str, str]]
@@ -33,19 +32,14 @@ def write(folder: Path, clips: Sequence[tuple[str, str, int, int]], frames: int 
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def call(in_folder: Call) -> Call:
     """``call(policy, *arguments) -> (exit code, stdout, stderr)`` of ``audit`` in a folder with two files."""
-    monkeypatch.chdir(tmp_path)
 
     def run(policy: str | None, *arguments: str) -> tuple[int, str, str]:
         if policy is not None:
             Path("gate.toml").write_text(policy, encoding="utf-8")
             arguments = ("--policy", "gate.toml", "--new", "new.csv", *arguments)
-        monkeypatch.setattr("sys.argv", ["benchmark", "audit", "--old", "old.csv", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
+        return in_folder("audit", "--old", "old.csv", *arguments)
 
     return run
 

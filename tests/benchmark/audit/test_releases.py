@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmark import cli
 from benchmark.audit.evidence import ImageEvidence
 from benchmark.audit.rule import Level, audit
 from benchmark.metrics.counts import Counts
@@ -26,18 +26,10 @@ def write(path: str, cars: int, buses: int, vans: int = 50, n: int = 100) -> Non
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    monkeypatch.chdir(tmp_path)
+def call(in_folder: Call) -> Call:
+    """``call(*arguments) -> (exit code, stdout, stderr)`` of ``audit`` with an old model, in a folder of its own."""
     write("old.csv", 90, 90)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["benchmark", "audit", "--old", "old.csv", "--target", "van", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    return partial(in_folder, "audit", "--old", "old.csv", "--target", "van")
 
 
 def test_the_best_candidate_that_passes_is_named(call: Call) -> None:
