@@ -150,19 +150,25 @@ class ImageEvidence(Evidence):
 
     def p_at_least(self, floor: float) -> float:
         """One-sided p-value that the new model's accuracy is ``floor`` or more, in [0, 1]; exact without groups."""
-        return max(_at_most(k, n, floor) for n, k in self._right())
+        binomial = max(_at_most(k, n, floor) for n, k in self._right())
+        if self.together is None:
+            return binomial
+        return max(binomial, p_above(self.together.right, self.together.sizes, -floor))
 
     def p_at_most(self, floor: float) -> float:
-        """One-sided p-value that the new model's accuracy is ``floor`` or less, in [0, 1]; exact without groups."""
+        """One-sided p-value that the new model's accuracy is ``floor`` or less, in [0, 1]; exact without groups.
+
+        As for losses, the binomial test counts groups, too: one that was not drawn may be wrong altogether.
+        """
         return max(_at_least(k, n, floor) for n, k in self._right())
 
     def _right(self) -> list[tuple[float, float]]:
-        """Images and how many of them the new model gets right; with groups also as many as tell as much."""
+        """Images and how many the new model gets right; with groups also as many as tell as much, and the groups."""
         n, right = self.counts.n, self.counts.new_correct
         if self.together is None:
             return [(n, right)]
-        effect = accuracy_effect(self.together)
-        return [(n, right), (n / effect, right / effect)]
+        fewer = n / accuracy_effect(self.together)
+        return [(units, right / n * units) for units in (n, fewer, self.together.effective)]
 
     def detectable_drop(self, alpha: float, classes: int) -> float:
         """The smallest true loss that so many images find with probability ``POWER`` among ``classes``; NaN if none."""

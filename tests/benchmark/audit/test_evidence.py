@@ -83,6 +83,17 @@ def test_verdicts_on_clips_are_wrong_no_more_often_than_alpha(clips: int, loss: 
     assert groups <= 0.06 + 2.5 * np.sqrt(0.05 * 0.95 / 600), "the greatest of 36 rates, asymptotic"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("clips", simulation.CLIPS)
+@pytest.mark.parametrize("kind", ["p_at_least", "p_at_most"])
+def test_floors_of_clips_are_wrong_no_more_often_than_alpha(clips: int, kind: str) -> None:
+    def wrong(one: Evidence, floor: float) -> bool:
+        return float(getattr(one, kind)(floor)) <= 0.05
+
+    _, groups = simulation.floor_rates(clips, 600, wrong)
+    assert groups <= 0.06 + 2.5 * np.sqrt(0.05 * 0.95 / 600), "the greatest of 18 rates, asymptotic"
+
+
 def test_ids_that_look_like_frames_of_clips_are_seen() -> None:
     labels = ["fog", "rain"] * 30
     assert clip_of([f"00012_{clip:05d}_{frame:05d}.ppm" for clip in range(6) for frame in range(10)], labels)
