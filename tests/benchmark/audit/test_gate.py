@@ -553,6 +553,19 @@ class TestCheckpoints:
         assert code == 1 and worse["verdict"] == "regressed"
         assert sum(own["new_accuracy"] for own in worse["classes"].values()) == 1, "it says one thing to everything"
 
+    def test_photos_of_groups_are_judged_as_groups(self, folder: Path, call: Call) -> None:
+        lines = ["path,label,group"]
+        for name in ("red", "green", "blue"):
+            lines += [f"{folder}/photos/{name}/{k}.png,{name},{name} drive {k // 8}" for k in range(240)]
+        (folder / "photos.csv").write_text("\n".join(lines))
+        files = ("--old", str(folder / "good.safetensors"), "--new", str(folder / "broken.safetensors"))
+        photos = ("--scenario", "folder", "--data", str(folder / "photos.csv"), "--target", "blue", "--device", "cpu")
+        code, out, err = call(*files, *photos, "--option", "image_size=64", "--json")
+        assert code == 1, err
+        red = json.loads(out)["classes"]["red"]
+        assert red["groups"] == red["n"] / 8
+        assert call(*files, *photos, "--group", "clip")[0] == 2
+
     def test_flags_that_the_scenario_does_not_take_choose_among_its_classes(self, command) -> None:  # type: ignore[no-untyped-def]
         files = ("audit", "--old", "toy.safetensors", "--new", "toy.safetensors", "--scenario", "toy", "--json")
         code, out, err = command(*files, "--drop", "0.2")

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from benchmark.metrics.counts import Counts
 from tests import ROOT
 from tests.test_dependencies import normalised
 
+Call = Callable[..., tuple[int, str, str]]
 ACTION = ROOT / ".github/actions/release-gate"
 
 
@@ -92,6 +94,48 @@ def test_the_action_shows_the_verdict_and_ends_with_it(
     assert outputs == f"verdict={verdict}\n"
     assert summary.startswith(f"## Release gate: {verdict}") if verdict != "error" else not summary
     assert ("::error" in out) == (verdict == "regressed")
+
+
+def test_a_team_from_its_first_policy_to_the_end_of_a_waiver(tmp_path: Path, in_folder: Call) -> None:
+    """Clips and slices, three candidates, a class that is waived, and the day after."""
+
+    def write(model: str, losses: dict[tuple[str, str], int], vans: int = 12) -> None:
+        """Clips of 20 frames by day and night; of some classes, frames of the first clips are lost."""
+        lines = ["id,label,prediction,clip,time"]
+        for label in ("car", "bus", "van"):
+            for clip in range(200):
+                time = "night" if clip % 2 else "day"
+                right = vans if label == "van" else 18
+                if clip < 120:
+                    right -= losses.get((label, time), 0)
+                lines += [
+                    f"{label}{clip}_{frame},{label},{label if frame < right else 'other'},{label}{clip},{time}"
+                    for frame in range(20)
+                ]
+        Path(f"{model}.csv").write_text("\n".join(lines))
+
+    write("old", {})
+    write("best", {("bus", "day"): 4}, vans=19)  # and so regressed
+    write("fine", {}, vans=16)
+    write("dark", {("car", "night"): 3}, vans=18)  # a slice is lost, which its class hides at this margin
+    assert in_folder("audit", "--init", "gate.toml", "--old", "old.csv")[0] == 0
+    text = Path("gate.toml").read_text().replace("margin = 0.0 ", "margin = 0.06 ")
+    text = text.replace("# group =", "group =").replace('# target = "bus"', 'target = "van"')
+    part = '\n[[slice]]\nname = "cars at night"\nwhere = { label = "car", time = "night" }\n'
+    Path("gate.toml").write_text(text + part)
+    candidates = {"NEW": "best.csv\ndark.csv\nfine.csv", "POLICY": "gate.toml"}
+    code, out, summary, _ = run(tmp_path, **candidates)
+    assert code == 0 and "candidate fine.csv: the best of those that pass; 1 of 3 pass" in summary, out
+    code, out, *_ = run(tmp_path, NEW="dark.csv", POLICY="gate.toml")
+    assert code == 1 and "::error title=cars at night%3A regressed" in out and "::error title=car%3A" not in out
+    waiver = '[[waiver]]\nname = "bus"\nreason = "relabelled"\nexpires = {}\n'
+    Path("gate.toml").write_text(text + part + waiver.format("2999-01-01"))
+    code, out, summary, _ = run(tmp_path, **candidates)
+    assert code == 0 and "candidate best.csv: the best of those that pass; 2 of 3 pass" in summary
+    assert "::notice title=bus%3A waived" in out and "waived until 2999-01-01: bus: relabelled" in summary
+    Path("gate.toml").write_text(text + part + waiver.format("2020-01-01"))
+    code, out, summary, _ = run(tmp_path, **candidates)
+    assert code == 0 and "candidate fine.csv" in summary and "expired on 2020-01-01: bus: relabelled" in summary
 
 
 def test_the_action_refuses_another_word_for_undecided(folder: Path) -> None:
