@@ -53,8 +53,8 @@ def forecast(
 ) -> Forecast:
     """Draw models that truly lose nothing, and judge them by a policy on the images of the model in use.
 
-    As many predictions go from right to wrong as back, ``flips`` of each class in all, one image independently of
-    another. Waivers are as today's.
+    As many predictions go from right to wrong as back, ``flips`` of each class in all, or as many as can where a class
+    is right or wrong nearly everywhere; one image independently of another. Waivers are as today's.
 
     Args:
         path: of the policy.
@@ -108,8 +108,8 @@ def _kept(
     """Whether each class and slice is kept, in each of some models."""
     rng, count = np.random.default_rng(seed), len(rows.labels)
     accuracy = np.bincount(rows.labels, rows.old_right)[rows.labels] / np.bincount(rows.labels)[rows.labels]
-    each = np.where(rows.old_right, accuracy, 1 - accuracy)  # share of the class that can flip this way
-    chance = np.full(count, flips / 2) if as_wholes else np.minimum(1, flips / 2 / each)
+    half = np.minimum(flips / 2, np.minimum(accuracy, 1 - accuracy))  # as many can be won as lost
+    chance = half / np.where(rows.old_right, accuracy, 1 - accuracy)
     models = max(LEAST, min(MOST, DRAWN // count))
     kept = {name: np.zeros(models, dtype=bool) for name in wanted}
     for model in range(models):

@@ -43,6 +43,7 @@ class Paired(NamedTuple):
         more: the other columns that were asked for.
         unpredicted: classes that neither model ever predicts, of any image.
         others: predictions that are no label -> how many there are in both files, the most frequent first.
+        left_out: ids of images on which a model abstains.
         notes: lines on names that were read as others, and images that were left out.
         warnings: that what was left out may matter.
     """
@@ -53,6 +54,7 @@ class Paired(NamedTuple):
     more: dict[str, list[str]]
     unpredicted: tuple[str, ...] = ()
     others: Mapping[str, int] = MappingProxyType({})
+    left_out: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -93,7 +95,7 @@ def pair(
     with no_collection():
         before, after = read(old, renamed, wanted), read(new, renamed, optional=wanted)
     check_same_images(before, after)
-    notes, warnings = [], []
+    notes, warnings, left_out = [], [], frozenset[str]()
     for one, other in wording.read_as.items():
         counts = [own.labels.count(one) + own.predictions.count(one) for own in (before, after)]
         if not sum(counts):
@@ -102,9 +104,9 @@ def pair(
     if wording.read_as:
         before, after = (_read_as(own, wording.read_as) for own in (before, after))
     if wording.abstain:
-        before, after, (either, by_old, by_new) = _answered(before, after, wording.abstain)
+        before, after, left_out, (by_old, by_new) = _answered(before, after, wording.abstain)
         notes.append(
-            f"left out: {either:,} images on which a model abstains: the old one on {by_old:,}, the new one on "
+            f"left out: {len(left_out):,} images on which a model abstains: the old one on {by_old:,}, the new one on "
             f"{by_new:,}"
         )
         if by_new > by_old:
@@ -112,7 +114,7 @@ def pair(
                 f"the new model abstains on {by_new:,} images and the old one on {by_old:,}: what it leaves open is "
                 "not judged"
             )
-    return _pair(before, after, group)._replace(notes=tuple(notes), warnings=tuple(warnings))
+    return _pair(before, after, group)._replace(left_out=left_out, notes=tuple(notes), warnings=tuple(warnings))
 
 
 def _read_as(own: Predictions, names: Mapping[str, str]) -> Predictions:
@@ -122,19 +124,21 @@ def _read_as(own: Predictions, names: Mapping[str, str]) -> Predictions:
 
 def _answered(
     before: Predictions, after: Predictions, abstain: Sequence[str]
-) -> tuple[Predictions, Predictions, tuple[int, int, int]]:
-    """Both without the images on which one abstains, and how many those are, of any model, the old and the new one."""
+) -> tuple[Predictions, Predictions, frozenset[str], tuple[int, int]]:
+    """Both without the images on which one abstains; their ids; on how many the old one does, and the new one."""
     if named := [name for name in abstain if name in set(before.labels)]:
         raise ValueError(f"{before.path}: {named[0]!r} is a label, so no prediction of it abstains")
-    silent = [{name for name, row in own.rows.items() if own.predictions[row] in abstain} for own in (before, after)]
+    silent = [
+        frozenset(name for name, row in own.rows.items() if own.predictions[row] in abstain) for own in (before, after)
+    ]
     left_out = silent[0] | silent[1]
     if len(left_out) == len(before.rows):
         raise ValueError(f"{before.path} and {after.path}: a model abstains on every image, so none is judged")
     parts = [_without(own, left_out) for own in (before, after)]
-    return parts[0], parts[1], (len(left_out), len(silent[0]), len(silent[1]))
+    return parts[0], parts[1], left_out, (len(silent[0]), len(silent[1]))
 
 
-def _without(own: Predictions, ids: set[str]) -> Predictions:
+def _without(own: Predictions, ids: frozenset[str]) -> Predictions:
     kept = {name: row for name, row in own.rows.items() if name not in ids}
     places = list(kept.values())
 

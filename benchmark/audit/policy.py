@@ -222,9 +222,10 @@ def _chosen(part: SliceRule, paired: Paired, place: str) -> NDArray[np.bool_]:
 
 def _pinned(ids: Sequence[str], paired: Paired, path: Path) -> Pinned:
     place = {name: row for row, name in enumerate(paired.ids)} if ids else {}
-    if missing := [name for name in ids if name not in place]:
+    if missing := [name for name in ids if name not in place and name not in paired.left_out]:
         raise ValueError(f"{path}: pinned: no image has the id {some(list(map(repr, missing)))}: test on it, too")
-    return Pinned(tuple(ids), tuple(name for name in ids if _is_wrong(paired, place[name])))
+    wrong = (name for name in ids if name in paired.left_out or _is_wrong(paired, place[name]))
+    return Pinned(tuple(ids), tuple(wrong))
 
 
 def _is_wrong(paired: Paired, row: int) -> bool:

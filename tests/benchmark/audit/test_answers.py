@@ -248,6 +248,8 @@ def test_images_on_which_a_model_abstains_are_left_out_and_counted(call: Call) -
     assert "read Bus as bus: 110 times in old.csv, 110 in new.csv" in out
     assert "warning: the new model abstains on 30 images and the old one on 10" in err
     assert call(*files, "--policy", "gate.toml", "--abstain", "x")[0] == 2
+    Path("gate.toml").write_text('abstain = ["unsure"]\npinned = ["5a", "95b"]\n[read_as]\nBus = "bus"\n')
+    assert "1 of 2 pinned images are wrong: '5a'" in call(*files, "--policy", "gate.toml")[1]
     Path("gate.toml").write_text('[read_as]\nBus = "bus"\n')
     assert call(*files, "--policy", "gate.toml")[0] == 1, "to say nothing is not right"
     for text, message in (
