@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from benchmark.metrics.counts import Counts
 from benchmark.metrics.significance import p_of_flips
 
-STEPS = 1_000_000  # of a sum of scores, to which flipped signs are exact
+MOST = 1_000_000  # terms of a sum over signs: some hundredths of a second
+EXACT = 100  # changes of scores, none like another, up to which that is fine enough
 
 
 class Groups(NamedTuple):
@@ -66,16 +67,16 @@ def group_rows(names: NDArray[np.int64], old_right: NDArray[np.bool_], new_right
 
 
 def sign_flip(net: NDArray[Any]) -> float:
-    """One-sided exact p-value that a class got worse, in (0, 1]: the share of all signs of the groups' net changes with
-    which their sum is as low as it is.
+    """One-sided p-value that a class got worse, in (0, 1]: the share of all signs of the groups' net changes with which
+    their sum is as low as it is.
 
     It holds for any dependence within groups, if a group that lost so much was as likely to win it. Where every group
     is an image, it is McNemar's exact test. 1 where nothing changed.
 
     The sum of what is won is a sum of independent |net| × Bernoulli(1/2), whose distribution is the inverse Fourier
     transform of the product of theirs; exact to about 1e-13, and to all digits where all that changed are alike.
-
-    Changes of scores are counted in steps of their sum over ``STEPS``, or of less.
+    Changes of scores are counted in small steps. Where that would take more than ``MOST`` terms, of some hundred
+    different changes at the least, it is the normal approximation.
 
     Args:
         net: (G,) changes of the number of right images, or of total scores.
@@ -84,36 +85,37 @@ def sign_flip(net: NDArray[Any]) -> float:
         >>> sign_flip(np.array([-3, -2, -2, 1, 0]))  # of 16 sums two are -6 or less: this one, and -8
         0.125
     """
+    net = net[net != 0]
+    if not len(net):
+        return 1.0
     if net.dtype.kind == "f":
         net = _in_steps(net)
-    steps = np.abs(net[net != 0])
-    total = int(steps.sum())
-    if not total:
-        return 1.0
-    if steps.min() == steps.max():
+    steps, times = np.unique(np.abs(net[net != 0]), return_counts=True)
+    total = int(steps @ times)
+    if len(steps) == 1:
         return p_of_flips(int((net < 0).sum()), int((net > 0).sum()))
+    if not total or len(steps) * total > MOST:
+        return p_above(net, np.zeros_like(net), 0.0)
     won = (total + int(net.sum())) // 2
     angle = 2 * np.pi * np.arange(total // 2 + 1) / (total + 1)
     transform = np.ones(len(angle), dtype=complex)
-    for size, times in zip(*np.unique(steps, return_counts=True), strict=True):
-        transform *= ((1 + np.exp(-1j * size * angle)) / 2) ** times
+    for size, often in zip(steps, times, strict=True):
+        transform *= ((1 + np.exp(-1j * size * angle)) / 2) ** often
     probabilities = np.fft.irfft(transform, total + 1)
-    least = 0.5 ** len(steps)  # the signs as they are
+    least = 0.5 ** int(times.sum())  # the signs as they are
     return float(np.clip(probabilities[: won + 1].sum(), least, 1.0))
 
 
 def _in_steps(net: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole numbers in proportion to changes of scores: exact for halves, thirds and hundredths of few groups."""
-    total = float(np.abs(net).sum())
-    fine = next(
-        (
-            number
-            for number in (1, 2, 4, 10, 12, 100, 1000)
-            if np.allclose(net * number, np.rint(net * number), atol=1e-9)
-        ),
-        1e4,
-    )
-    return np.rint(net * (fine if total * fine <= STEPS else STEPS / total)).astype(np.int64)
+    """Whole numbers in proportion to changes of scores: exact for halves, quarters, tenths and hundredths.
+
+    Others are as fine as ``MOST`` terms allow, or finer where the normal approximation will take over.
+    """
+    for number in (1, 2, 4, 10, 100):
+        if np.allclose(net * number, np.rint(net * number), atol=1e-9):
+            return np.rint(net * number).astype(np.int64)
+    fine = 0.9 * MOST / len(net) if len(net) <= EXACT else 1e12
+    return np.rint(net * (fine / float(np.abs(net).sum()))).astype(np.int64)
 
 
 def p_above(net: NDArray[Any], sizes: NDArray[np.int64], margin: float) -> float:
