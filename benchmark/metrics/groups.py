@@ -15,7 +15,7 @@ from benchmark.metrics.counts import Counts
 from benchmark.metrics.significance import p_of_flips
 
 MOST = 1_000_000  # terms of a sum over signs: some hundredths of a second
-EXACT = 100  # changes of scores, none like another, up to which that is fine enough
+FINE, EXACT = 100_000, 50  # terms for changes of scores none of which are alike, and up to how many changes
 
 
 class Groups(NamedTuple):
@@ -109,12 +109,12 @@ def sign_flip(net: NDArray[Any]) -> float:
 def _in_steps(net: NDArray[np.float64]) -> NDArray[np.int64]:
     """Whole numbers in proportion to changes of scores: exact for halves, quarters, tenths and hundredths.
 
-    Others are as fine as ``MOST`` terms allow, or finer where the normal approximation will take over.
+    Others are as fine as ``FINE`` terms allow; of more than ``EXACT`` the normal approximation will do.
     """
     for number in (1, 2, 4, 10, 100):
         if np.allclose(net * number, np.rint(net * number), atol=1e-9):
             return np.rint(net * number).astype(np.int64)
-    fine = 0.9 * MOST / len(net) if len(net) <= EXACT else 1e12
+    fine = FINE / len(net) if len(net) <= EXACT else 1e12
     return np.rint(net * (fine / float(np.abs(net).sum()))).astype(np.int64)
 
 
