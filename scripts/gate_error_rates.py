@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.audit.answers import right_or_scores
 from benchmark.audit.evidence import Evidence, ImageEvidence
 from benchmark.audit.rows import Rows
 from benchmark.metrics.counts import Counts
@@ -129,7 +130,7 @@ def graded_rates(questions: int, loss: float, repeats: int, wrong: Callable[[Evi
     for number, (scores, times) in enumerate(product(GRADED, (1, 4))):
         rng, wrongs = np.random.default_rng([questions, number]), 0
         for _ in range(repeats):
-            old, new = (np.repeat(part, times) for part in scores(rng, questions, loss))
+            old, new = right_or_scores(*(np.repeat(part, times) for part in scores(rng, questions, loss)))
             groups = np.arange(len(old)) // times if times > 1 else None
             rows = Rows(("task",), np.zeros(len(old), dtype=np.int64), old, new, groups)
             wrongs += wrong(rows.of_classes()["task"])

@@ -54,14 +54,21 @@ def pair(before: Answers, after: Answers, group: str | None) -> Paired:
     check_same_columns(before, after, order)
     classes = sorted(set(before.labels))
     index = {name: number for number, name in enumerate(classes)}
+    old, new = right_or_scores(before.scores, after.scores[order])
     rows = Rows(
         tuple(classes),
         np.array([index[name] for name in before.labels], dtype=np.int64),
-        before.scores,
-        after.scores[order],
+        old,
+        new,
         None if group is None else group_numbers(group_column(before, group)),
     )
     return Paired(rows, ids, before.labels, before.more)
+
+
+def right_or_scores(old: NDArray[np.float64], new: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scores (N,) as they are, or as bool where all are 0 or 1: right and wrong have tests of their own."""
+    both = np.concatenate([old, new])
+    return (old.astype(bool), new.astype(bool)) if np.isin(both, (0, 1)).all() else (old, new)
 
 
 def read_scores(

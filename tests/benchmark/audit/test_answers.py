@@ -198,7 +198,7 @@ def test_logs_of_inspect_are_judged_and_epochs_belong_together(call: Call) -> No
     inspect("new.eval", 70)
     code, out, _ = call("--old", "old.json", "--new", "new.eval", "--format", "inspect", "--json")
     security = json.loads(out)["classes"]["security"]
-    assert code == 0 and (security["n"], security["groups"]) == (80, None)
+    assert code == 0 and (security["n"], security["groups"], security["both_right"]) == (80, None, 70)
     inspect("old.eval", 70, epochs=4)
     inspect("new.eval", 66, epochs=4)
     code, out, _ = call("--old", "old.eval", "--new", "new.eval", "--format", "inspect", "--json")
