@@ -31,7 +31,10 @@ def _row(stream: DevelopmentStream, name: str, images: LabelledImages, round_: R
 
 
 def print_card(scenario: str, options: dict[str, Any]) -> None:
-    """Print the sizes and the fingerprint of a stream."""
+    """Print the sizes and the fingerprint of a stream, with images of the size that ``run`` takes."""
+    from benchmark.running.bases import usual_model
+    from methods.checkpoints import image_size
+
     with Reporter() as reporter:
-        stream = build(scenario, 0, options, reporter)
+        stream = build(scenario, 0, {"image_size": image_size(usual_model(scenario))} | options, reporter)
     print(card(stream))
