@@ -4,8 +4,7 @@ Whole clips are drawn, of one class, and judged at level 0.05: once as images, o
 that truly lost the margin, of 0 or 2 points, is called regressed. *Passed wrongly*: one that truly lost 5 or 10 points,
 which is the margin, is called kept. *Floor*: one whose accuracy truly is the floor, 80 or 95 %, is shown to be below,
 or above. Each rate is the greatest one over sizes of clips, over ways in which frames depend on each other and over
-shares of flips. With graded answers each question is answered once or four times, always alike. Eight minutes of one
-core with 2,000 models of each kind.
+shares of flips. With graded answers each question is answered once or four times, always alike.
 """
 
 from __future__ import annotations
