@@ -13,10 +13,11 @@ from benchmark.records import files
 from tests import ROOT
 
 RESULTS = ROOT / "results"
+PHOTOGRAPHS = RESULTS / "photographs"  # of streams whose images this package does not have
 FRESH = RESULTS / "fresh-seeds"  # of a method that was made here, on seeds that nothing was looked at before
 
 
-@pytest.mark.parametrize("folder", [RESULTS, FRESH], ids=["today", "fresh seeds"])
+@pytest.mark.parametrize("folder", [RESULTS, FRESH, PHOTOGRAPHS], ids=["today", "fresh seeds", "photographs"])
 def test_the_leaderboard_is_made_of_the_records(folder, tmp_path):
     shutil.copytree(folder / "records", tmp_path / "records")
     for made in write(tmp_path):
@@ -33,7 +34,11 @@ def test_fresh_seeds_are_in_no_table_and_no_search():
     assert not set(fresh) & ({record.seed for record in files.read_all(RESULTS)} | set(TUNING_SEEDS))
 
 
-@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "version-1", FRESH], ids=["today", "version 1", "fresh seeds"])
+@pytest.mark.parametrize(
+    "folder",
+    [RESULTS, RESULTS / "version-1", FRESH, PHOTOGRAPHS],
+    ids=["today", "version 1", "fresh seeds", "photographs"],
+)
 def test_every_count_follows_from_the_predictions_beside_it(folder):
     paths = sorted((folder / "records").rglob("*.json"))
     assert paths

@@ -1,0 +1,88 @@
+"""Whether methods stand in the same order on photographs as on rendered pictures; the table of docs/real-data.md.
+
+    python -m results.studies.photographs.order
+
+prints it. Compared are the means of runs by Kendall's tau-b (Biometrika 30, 1938), with a percentile bootstrap interval
+over runs. Reference methods stand apart in tables and are left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from benchmark.leaderboard.families import family
+from benchmark.output.tables import markdown_table
+from benchmark.records import files
+from benchmark.records.schema import Record
+
+RESULTS = Path(__file__).parents[2]
+RENDERED, PHOTOGRAPHS = "driving-foggy-full", "gtsrb-pedestrians"
+MEASURES = {
+    "gain": "target gain",
+    "kept": "mean change of protected classes",
+    "share": "share of protected classes kept",
+}
+RESAMPLES = 2_000
+
+
+def main() -> None:
+    """Print the table."""
+    runs = {name: measured(name) for name in (RENDERED, PHOTOGRAPHS)}
+    common = sorted(set(runs[RENDERED]["method"]) & set(runs[PHOTOGRAPHS]["method"]))
+    parts = [one[one["method"].isin(common)] for one in runs.values()]
+    rows = []
+    for measure, name in MEASURES.items():
+        low, high = interval(parts[0], parts[1], measure)
+        rows.append([name, f"{tau(parts[0], parts[1], measure):.2f}", f"{low:.2f} to {high:.2f}"])
+    print(markdown_table([f"order of {len(common)} methods by", "τ", "95 % interval"], rows))
+    print("\n" + ", ".join(common))
+
+
+def measured(scenario: str) -> pd.DataFrame:
+    """A row for each run: method, seed, and what ``MEASURES`` names, as shares."""
+    folder = RESULTS if scenario == RENDERED else RESULTS / "photographs"
+    records = [record for record in files.read_all(folder) if record.scenario.name == scenario]
+    rows = [(record.method.name, record.seed, *figures(record)) for record in records if record.rounds]
+    table = pd.DataFrame(rows, columns=["method", "seed", *MEASURES])
+    table = table[table["method"].map(family) != "reference"]
+    return table.groupby(["method", "seed"], as_index=False).first()  # of several settings one
+
+
+def figures(record: Record) -> tuple[float, float, float]:
+    """Means over the rounds of a run."""
+    found = []
+    for round_ in record.rounds:
+        changes = [
+            (own.new_correct - own.old_correct) / own.n for name, own in round_.test.items() if name in round_.protected
+        ]
+        target = round_.test[round_.target]
+        gain = (target.new_correct - target.old_correct) / target.n
+        found.append((gain, float(np.mean(changes)), float(np.mean(np.array(changes) >= 0))))
+    gain, kept, share = np.mean(found, axis=0).tolist()
+    return gain, kept, share
+
+
+def tau(one: pd.DataFrame, other: pd.DataFrame, measure: str) -> float:
+    """Of the methods' means."""
+    means = [part.groupby("method")[measure].mean() for part in (one, other)]
+    return float(kendalltau(means[0], means[1].loc[means[0].index]).statistic)
+
+
+def interval(one: pd.DataFrame, other: pd.DataFrame, measure: str) -> tuple[float, float]:
+    """95 % of resamples, in each of which every method has as many runs, drawn with replacement."""
+    rng = np.random.default_rng(0)
+    means = []
+    for part in (one, other):
+        runs = [np.asarray(values) for _, values in part.groupby("method")[measure]]
+        means.append(np.stack([rng.choice(values, (RESAMPLES, len(values))).mean(axis=1) for values in runs], axis=1))
+    drawn = [kendalltau(a, b).statistic for a, b in zip(*means, strict=True)]
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return float(low), float(high)
+
+
+if __name__ == "__main__":
+    main()
