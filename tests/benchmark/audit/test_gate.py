@@ -556,7 +556,7 @@ class TestCheckpoints:
     def test_photos_of_groups_are_judged_as_groups(self, folder: Path, call: Call) -> None:
         lines = ["path,label,group"]
         for name in ("red", "green", "blue"):
-            lines += [f"{folder}/photos/{name}/{k}.png,{name},{name} drive {k // 8}" for k in range(240)]
+            lines += [f"photos/{name}/{k}.png,{name},{name} drive {k // 8}" for k in range(240)]
         (folder / "photos.csv").write_text("\n".join(lines))
         files = ("--old", str(folder / "good.safetensors"), "--new", str(folder / "broken.safetensors"))
         photos = ("--scenario", "folder", "--data", str(folder / "photos.csv"), "--target", "blue", "--device", "cpu")
