@@ -91,6 +91,7 @@ def stream(
         {"base_share": base_share, "crop": crop},
         mirror=False,
         recipe=RECIPE,
+        base=f"{name}.safetensors" if base_share == BASE_SHARE else None,  # another share, other tracks: one's own base
     )
 
 

@@ -134,6 +134,7 @@ def develop(
     options: Mapping[str, Any],
     mirror: bool = True,
     recipe: Mapping[str, Any] | None = None,
+    base: str | None = None,
 ) -> DevelopmentStream:
     """The stream of a pool: the seed draws the protected images, everything else is the first of each class's order.
 
@@ -149,6 +150,7 @@ def develop(
         options: for the record, beside ``choices``.
         mirror: whether a mirrored image is of the same class.
         recipe: how the base is trained, where it differs from the usual way.
+        base: file name of the base that is shipped, where there is one.
 
     Raises:
         ValueError: a class lacks images, or images cannot be read.
@@ -202,6 +204,7 @@ def develop(
         data=tuple(data),
         options=choices.options() | dict(options),  # without ``data``: the same images elsewhere are the same stream
         pretraining=partial(images.of, held_back, list(held_back), classes) if held_back else None,
+        base=base,
         recipe=dict(recipe or {}),
         augment=choices.augment,
         mirror=mirror,

@@ -7,13 +7,21 @@ import pandas as pd
 import pytest
 
 from results.studies.mds import report
+from results.studies.photographs import order
 from results.studies.strictness import figure
+from tests import ROOT
 
 
 def test_the_page_shows_the_tables():
     page = report.PAGE.read_text(encoding="utf-8")
     for name in ("effects.md", "path.md", "slack.md"):
         assert (report.HERE / name).read_text(encoding="utf-8") in page, "run: python -m results.studies.mds.report"
+
+
+def test_the_page_shows_the_order_of_methods_on_photographs(capsys):
+    order.main()
+    page = (ROOT / "docs/real-data.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out.split("\n\n")[0] in page, "run: python -m results.studies.photographs.order"
 
 
 @pytest.mark.slow

@@ -106,6 +106,11 @@ def answers(
     more: dict[str, list[str]],
     header: list[str],
 ) -> Answers:
+    """The answers of a file, in its order.
+
+    Raises:
+        ValueError: there is none, or an id is there twice.
+    """
     rows = dict(zip(ids, range(len(ids)), strict=True))
     if not ids:
         raise ValueError(f"{path}: holds no answers: it needs a row for each")
@@ -126,7 +131,7 @@ def score_of(value: Any, place: str) -> float:
         value = GRADES.get(value, value)
     try:
         score = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         score = math.nan
     if not 0 <= score <= 1:  # NaN, too
         raise ValueError(f"{place}: the score {value!r} is no number from 0 to 1")

@@ -34,15 +34,19 @@ from benchmark.metrics.significance import POWER
 
 
 class Evidence(ABC):
-    """A class's images, or graded answers; ``groups`` is None where each stands for itself."""
+    """A class's images, or graded answers."""
 
     counts: Counts | Scores
-    groups: Groups | None
 
     @property
+    @abstractmethod
+    def grouped(self) -> bool:
+        """Whether they come in groups; else each stands for itself."""
+
+    @property
+    @abstractmethod
     def units(self) -> int:
         """Groups, or images where there are none."""
-        return self.counts.n if self.groups is None else len(self.groups.sizes)
 
     @property
     @abstractmethod
@@ -93,10 +97,18 @@ class Evidence(ABC):
 
 @dataclass(frozen=True)
 class ImageEvidence(Evidence):
-    """Of images that are right or wrong; the tests are exact where they come alone."""
+    """Of images that are right or wrong; the tests are exact where they come alone, and ``groups`` is None."""
 
     counts: Counts
     groups: Groups | None = None
+
+    @property
+    def grouped(self) -> bool:
+        return self.groups is not None
+
+    @property
+    def units(self) -> int:
+        return self.counts.n if self.groups is None else len(self.groups.sizes)
 
     @cached_property
     def together(self) -> Groups | None:
@@ -192,13 +204,22 @@ class GradedEvidence(Evidence):
         net: (U,) change of each unit's total score: of each group, or answer.
         sizes: (U,) answers of each.
         right: (U,) total score of each by the new model.
+        in_groups: whether units are groups.
     """
 
     counts: Scores
     net: NDArray[np.float64]
     sizes: NDArray[np.int64]
     right: NDArray[np.float64]
-    groups: Groups | None = None
+    in_groups: bool
+
+    @property
+    def grouped(self) -> bool:
+        return self.in_groups
+
+    @property
+    def units(self) -> int:
+        return len(self.sizes)
 
     @cached_property
     def p_worse(self) -> float:

@@ -15,7 +15,7 @@ from benchmark.audit import pairing, predictions
 from benchmark.audit import policy as policies
 from benchmark.audit.names import renaming
 from benchmark.audit.rows import Rows
-from benchmark.audit.rule import Requirement, findings
+from benchmark.audit.rule import Requirement, findings, protected_classes
 from benchmark.metrics.planning import MOST_IMAGES, approximate_images
 from benchmark.output.tables import one_line
 
@@ -28,7 +28,7 @@ class Line(NamedTuple):
     """A class or slice: what there is of it, about how much it takes, and how often it is kept.
 
     ``images`` and ``groups`` are those with which a model without true change is kept with the wanted probability: of
-    independent images, and the least number of groups, in which frames may be all alike; None where none will do.
+    independent images, None where none will do; and the least number of groups, whose frames may be all alike.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Line(NamedTuple):
     own_groups: int
     asked: Requirement
     images: int | None
-    groups: int | None
+    groups: int
     kept: float
 
 
@@ -74,10 +74,10 @@ def forecast(
         old, old, renaming(columns, predictions.COLUMNS), policy.columns, policy.group, policy.wording
     )
     applied = policies.apply(policy, paired, path, date.today())
-    known = paired.rows.of_classes()
-    chosen = [name for name in policy.protected or known if name != policy.target]
-    if missing := [name for name in chosen if name not in known]:
-        raise ValueError(f"{path}: protected: no test image has the label {missing[0]!r}")
+    try:
+        chosen = protected_classes(paired.rows.classes, policy.protected, policy.target)
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).removeprefix('--')}") from None
     wanted = {name: applied.special.get(name, policy.asked) for name in (*chosen, *applied.slices)}
     if not wanted:
         raise ValueError(f"{path}: nothing is protected")
@@ -89,7 +89,7 @@ def forecast(
     lines = []
     for name, want in wanted.items():
         own = paired.rows.of(places[name])
-        units = own.units if own.groups is not None else 0
+        units = own.units if own.grouped else 0
         lines.append(
             Line(name, own.counts.n, units, want, *_needs(want, flips, policy.alpha, power), drawn[name].mean())
         )
@@ -130,7 +130,7 @@ def _passes(kept: Mapping[str, np.ndarray], wanted: Mapping[str, Requirement]) -
     return float(np.all(judged, axis=0).mean()) if judged else 1.0
 
 
-def _needs(want: Requirement, flips: float, alpha: float, power: float) -> tuple[int | None, int | None]:
+def _needs(want: Requirement, flips: float, alpha: float, power: float) -> tuple[int | None, int]:
     gap = want.margin or want.drop
     groups = max(want.groups, math.ceil(math.log(alpha) / math.log1p(-gap)))
     if not want.margin and power >= 0.5:
@@ -149,7 +149,7 @@ def rows_of(found: Forecast) -> list[list[str]]:
             f"{line.own_groups:,}" if line.own_groups else "–",
             f"{100 * line.asked.margin:.1f}",
             "no number" if line.images is None else f"{line.images:,}",
-            "–" if line.groups is None or not line.own_groups else f"{line.groups:,}",
+            "–" if not line.own_groups else f"{line.groups:,}",
             f"{100 * line.kept:.0f}",
         ]
         for line in found.lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from benchmark.audit import words
+from benchmark.audit import needs, words
 from benchmark.audit.rule import Audit, ClassAudit, Status
 
 SHOWN = 10
@@ -40,7 +40,7 @@ def _message(audit: Audit, one: ClassAudit) -> str:
     if one.status == "regressed":
         return f"{change}; {words.why(audit, one)}"
     if one.status == "undecided":
-        return f"{change}; {words.unit(audit)} that would decide: {words.images_to_decide(audit, one)}"
+        return f"{change}; {needs.unit(audit)} that would decide: {needs.images_to_decide(audit, one)}"
     return f"{change}; else {one.finding}; waived: {one.asked.waived}"
 
 

@@ -17,15 +17,7 @@ from benchmark.output.progress import Reporter
 from methods.conversion import PICKLED, how_to_convert
 
 CHECKPOINT = ".safetensors"
-OF_POLICY = (
-    "alpha",
-    "margin",
-    "drop",
-    "group",
-    "target",
-    "protected",
-    "abstain",
-)  # no flag may say it again
+OF_POLICY = ("alpha", "margin", "drop", "group", "target", "protected", "abstain")  # which no flag may say again
 OF_CHECKPOINTS = ("scenario", "data", "options", "model", "device", "like")
 OF_PREDICTIONS = ("columns", "group", "score", "format", "abstain", "policy")
 
@@ -150,7 +142,7 @@ def _judge_by_policy(request: Request, path: Path) -> Audit:
         raise ValueError(f"{path}: {str(error).removeprefix('--')}") from None
     pairing.check_measured(paired, [one.name for one in found.protected if one.name not in slices])
     notes = (f"policy {path}, SHA-256 {policies.digest(path)}", *applied.notes, *paired.notes)
-    return replace(found, notes=notes, warnings=_warnings(paired))
+    return replace(found, notes=notes, by_policy=True, warnings=_warnings(paired))
 
 
 def _warnings(paired: pairing.Paired) -> tuple[str, ...]:

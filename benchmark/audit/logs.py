@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -14,6 +15,7 @@ import numpy as np
 from benchmark.audit.answers import Answers, answers, score_of
 
 Format = Literal["lm-eval", "inspect"]
+DAMAGE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, UnicodeDecodeError)  # of a packed log
 SAMPLES = re.compile(r"samples_(.+?)(_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl")
 
 
@@ -80,14 +82,15 @@ def _lm_eval(path: Path, metric: str | None) -> Iterator[_Answer]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         place = f"{path}: line {number}"
         one = _json(line, place)
         if not isinstance(one, dict) or "doc_id" not in one:
             raise ValueError(f"{place}: has no doc_id, so it is no sample of lm-evaluation-harness")
-        known = [name for name in one.get("metrics") or [] if name in one]
+        listed = one.get("metrics")
+        known = [name for name in listed if name in one] if isinstance(listed, list) else []
         chosen = _chosen(metric, known, place)
         part = str(one.get("filter") or "none")
         name = f"{task}/{one['doc_id']}" + ("" if part == "none" else f"/{part}")
@@ -116,7 +119,7 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         log = _json(text, str(path))
         if not isinstance(log, dict) or not isinstance(log.get("samples"), list):
             raise ValueError(f"{path}: has no samples, so it is no log of Inspect")
-        yield from ((_task(log, path), sample) for sample in log["samples"] if isinstance(sample, dict))
+        yield from ((_task(log, path), _sample(sample, str(path))) for sample in log["samples"])
         return
     try:
         with zipfile.ZipFile(path) as archive:
@@ -124,13 +127,19 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             header = next((name for name in ("header.json", "_journal/start.json") if name in archive.namelist()), "")
             task = _task(_json(archive.read(header).decode(), f"{path}: {header}") if header else {}, path)
             for name in names:
-                yield task, _json(archive.read(name).decode(), f"{path}: {name}")
-    except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, zipfile.LargeZipFile) as error:
+                yield task, _sample(_json(archive.read(name).decode(), f"{path}: {name}"), f"{path}: {name}")
+    except DAMAGE as error:
         raise ValueError(f"{path}: cannot be read: {error}; convert it: inspect log convert --to json") from None
 
 
-def _task(log: dict[str, Any], path: Path) -> str:
-    about = log.get("eval")
+def _sample(found: Any, place: str) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise ValueError(f"{place}: a sample is no JSON object, so it is no log of Inspect")
+    return found
+
+
+def _task(log: Any, path: Path) -> str:
+    about = log.get("eval") if isinstance(log, dict) else None
     return str(about.get("task", path.stem)) if isinstance(about, dict) else path.stem
 
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmark.audit import words
+from benchmark.audit import needs, words
 from benchmark.audit.rule import Audit, ClassAudit
 from benchmark.metrics.counts import Counts
 from benchmark.output import junit
@@ -76,7 +76,7 @@ def _class_json(one: ClassAudit) -> dict[str, Any]:
         "finding": one.finding,
         "asked": one.asked._asdict() if one.status != "not protected" else None,
         "n": counts.n,
-        "groups": None if one.evidence.groups is None else one.evidence.units,
+        "groups": one.evidence.units if one.evidence.grouped else None,
         "both_right": both,
         "lost": counts.lost,
         "won": counts.won,
@@ -104,8 +104,8 @@ def write_junit(path: Path, audit: Audit) -> None:
         if one.status == "regressed":
             return junit.Case(one.name, failure=f"{line}, {words.why(audit, one)}")
         if one.status == "undecided":
-            needed = words.images_to_decide(audit, one)
-            return junit.Case(one.name, skipped=f"undecided, {line}; {words.unit(audit)} that would decide: {needed}")
+            needed = needs.images_to_decide(audit, one)
+            return junit.Case(one.name, skipped=f"undecided, {line}; {needs.unit(audit)} that would decide: {needed}")
         if one.status == "waived":
             return junit.Case(one.name, skipped=f"waived, else {one.finding}, {line}: {one.asked.waived}")
         return junit.Case(one.name)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmark.audit.evidence import Evidence, GradedEvidence, ImageEvidence
 from benchmark.metrics.counts import Counts, Scores
-from benchmark.metrics.groups import Groups, group_rows
+from benchmark.metrics.groups import group_rows
 
 LOOKED_AT = 10_000  # ids that are looked at for clips
 FRAMES = 3  # ids of a name and a number, on average, that look like one clip
@@ -60,11 +60,11 @@ class Rows:
 def _graded(old: NDArray[Any], new: NDArray[Any], names: NDArray[np.int64] | None) -> GradedEvidence:
     scores = Scores(len(old), fsum(old), fsum(new), int((new < old).sum()), int((new > old).sum()))
     if names is None:
-        return GradedEvidence(scores, new - old, np.ones(len(old), dtype=np.int64), new)
+        return GradedEvidence(scores, new - old, np.ones(len(old), dtype=np.int64), new, in_groups=False)
     _, place = np.unique(names, return_inverse=True)
     sizes = np.bincount(place)
     net, right = (np.bincount(place, part).astype(float) for part in (new - old, new))
-    return GradedEvidence(scores, net, sizes, right, Groups(sizes, np.zeros_like(sizes), np.zeros_like(sizes)))
+    return GradedEvidence(scores, net, sizes, right, in_groups=True)
 
 
 def group_numbers(names: Sequence[str]) -> NDArray[np.int64]:
@@ -91,12 +91,10 @@ def clip_of(ids: Sequence[str], labels: Sequence[str]) -> str:
         ''
     """
     seen: Counter[str] = Counter()
-    classes_of: dict[str, set[str]] = {}
-    for name, label in islice(zip(ids, labels, strict=True), LOOKED_AT):
+    for name in islice(ids, LOOKED_AT):
         if not (found := FRAME.fullmatch(name)) or not found[1]:
             return ""
         seen[found[1]] += 1
-        classes_of.setdefault(found[1], set()).add(label)
     several = max(2, len(set(labels)) + 1)  # fewer names are those of folders, splits or classes
     if len(seen) < several or seen.total() < FRAMES * len(seen):
         return ""

@@ -25,7 +25,7 @@ A larger margin or drop never makes the verdict worse.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -127,6 +127,7 @@ class Audit:
     asked: Requirement
     pinned: Pinned = NOTHING
     notes: tuple[str, ...] = ()  # lines that every report shows
+    by_policy: bool = False
     warnings: tuple[str, ...] = ()  # that something may be wrong with what was judged
 
     @property
@@ -142,7 +143,7 @@ class Audit:
     @property
     def grouped(self) -> bool:
         """Whether images came in groups."""
-        return any(one.evidence.groups is not None for one in self.classes)
+        return any(one.evidence.grouped for one in self.classes)
 
     def of(self, status: Status) -> tuple[ClassAudit, ...]:
         """The classes with this status."""
@@ -192,13 +193,7 @@ def audit(
         ValueError: if an argument is out of its range, a name is unknown, or a protected class has no images.
     """
     _check_ranges(level.alpha, asked)
-    if target is not None:
-        _check_known("--target", target, evidence)
-    chosen = list(dict.fromkeys(protected if protected is not None else (n for n in evidence if n != target)))
-    for name in chosen:
-        _check_known("--protected", name, evidence)
-    if target in chosen:
-        raise ValueError(f"--protected: {target!r} is the target: take it out of the protected classes")
+    chosen = protected_classes(evidence, protected, target)
     every = {**evidence, **(slices or {})}
     wanted = {name: (special or {}).get(name, asked) for name in (*chosen, *(slices or {}))}
     scored({name: own.counts for name, own in every.items()}, list(wanted))  # for its checks
@@ -226,6 +221,22 @@ def audit(
         )
 
     return Audit(tuple(judge(name, own) for name, own in every.items()), target, alpha, asked, pinned)
+
+
+def protected_classes(known: Collection[str], protected: Sequence[str] | None, target: str | None) -> list[str]:
+    """The classes that are judged: those ``protected``, or all that are ``known`` but the target.
+
+    Raises:
+        ValueError: a name is unknown, or the target is protected.
+    """
+    if target is not None:
+        _check_known("--target", target, known)
+    chosen = list(dict.fromkeys(protected if protected is not None else (name for name in known if name != target)))
+    for name in chosen:
+        _check_known("--protected", name, known)
+    if target in chosen:
+        raise ValueError(f"--protected: {target!r} is the target: take it out of the protected classes")
+    return chosen
 
 
 def findings(
@@ -267,7 +278,7 @@ def _check_ranges(alpha: float, asked: Requirement) -> None:
         raise ValueError(f"--drop is a share of accuracy between 0 and 1 (0.01 is a point), not {drop}")
 
 
-def _check_known(flag: str, name: str, known: Mapping[str, Evidence]) -> None:
+def _check_known(flag: str, name: str, known: Collection[str]) -> None:
     if name in known:
         return
     raise ValueError(f"{flag}: no test image has the label {name!r}: {known_names(name, known, NAMED, shown)}")

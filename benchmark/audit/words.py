@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmark.audit.names import shown
+from benchmark.audit.needs import images_to_decide, is_unknown, unit
 from benchmark.audit.rule import STATUSES, Audit, ClassAudit
 from benchmark.metrics.counts import Counts
-from benchmark.metrics.planning import MOST_IMAGES
 from benchmark.metrics.significance import POWER
 from benchmark.output.tables import one_line, points
 from scenarios.wording import some
@@ -127,39 +127,10 @@ def remedy(audit: Audit) -> str:
         f"test on more {unit(audit)}; about so many would decide with probability {POWER:g}: {', '.join(needs)}{more}"
     )
     if open_[0].counts.change < 0:
-        wider = "widen --margin to" if open_[0].asked.margin else "name with --margin"
+        where = "margin in the policy" if audit.by_policy else "--margin"
+        wider = f"widen {where} to" if open_[0].asked.margin else f"name with {where}"
         text += f"; or {wider} a loss that is acceptable, before you look at the next model"
     return text
-
-
-def unit(audit: Audit) -> str:
-    """What is drawn: "images" or graded "answers", or "groups" of them."""
-    return "groups" if audit.grouped else "answers" if audit.graded else "images"
-
-
-def images_to_decide(audit: Audit, one: ClassAudit) -> str:
-    """How many test images of a class, or groups, let the gate decide with probability ``POWER``, to two digits.
-
-    For a class that seems to have lost, they tell the loss it seems to have had from the margin; for another, they tell
-    the loss that is to be ruled out from none. Predictions are taken to flip as often as they did, and groups to be as
-    large and as much alike; no fewer than were asked for.
-    """
-    counts, asked = one.counts, one.asked
-    if _is_unknown(one):
-        return "no number (neither model gets an image right)"
-    loss = -counts.change
-    gap = abs(loss - asked.margin) if loss > 0 else max(asked.margin, asked.drop)
-    if gap < 1e-9:
-        return "no number (its loss is the margin)"
-    found = one.evidence.units_to_decide(gap, audit.alpha, len(audit.protected))
-    if math.isinf(found):
-        return f"more than {MOST_IMAGES:,}"
-    needed = max(math.ceil(found), asked.groups if audit.grouped else asked.images)
-    if audit.grouped:  # as many as rule out that one which was not drawn is lost altogether
-        rare = max(asked.margin, asked.drop)
-        needed = max(needed, math.ceil(math.log(audit.alpha) / math.log1p(-rare)))
-    digit = 10 ** max(len(str(needed)) - 2, 0)
-    return f"{math.ceil(needed / digit) * digit:,}"
 
 
 def _open_questions(audit: Audit) -> Iterator[tuple[str, list[ClassAudit]]]:
@@ -170,7 +141,7 @@ def _open_questions(audit: Audit) -> Iterator[tuple[str, list[ClassAudit]]]:
         left[:] = [one for one in left if one not in taken]
         return taken
 
-    if unknown := take(_is_unknown):
+    if unknown := take(is_unknown):
         yield "neither model gets an image right, so there is nothing to keep", unknown
     if few := take(lambda one: one.counts.n < one.asked.images or one.evidence.units < one.asked.groups):
         yield "fewer images or groups than the policy asks for", few
@@ -197,10 +168,6 @@ def _margins(classes: Sequence[ClassAudit]) -> str:
 
 def _sizes(shares: Sequence[float]) -> str:
     return size(shares[0]) if len(shares) == 1 else f"{100 * shares[0]:.3g} to {size(shares[-1])}"
-
-
-def _is_unknown(one: ClassAudit) -> bool:
-    return not one.counts.old_correct and not one.counts.new_correct
 
 
 def rows(audit: Audit) -> Iterator[list[str]]:
@@ -261,7 +228,7 @@ def _with_change(one: ClassAudit) -> str:
 
 
 def _with_images(one: ClassAudit) -> str:
-    of_groups = "" if one.evidence.groups is None else f" of {one.evidence.units:,} groups"
+    of_groups = f" of {one.evidence.units:,} groups" if one.evidence.grouped else ""
     return f"{_with_change(one)} on {one.counts.n:,} images{of_groups}"
 
 

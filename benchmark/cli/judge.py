@@ -74,9 +74,13 @@ def audit(
     like: Like = None,
 ) -> int:
     """Release gate: did any class get worse? Exit code 0 preserved, 1 regressed, 3 undecided for lack of data."""
+    given = dict(locals())
     if drop is not None and margin is not None and drop < margin:
         raise ValueError(f"--drop {drop:g} is less than --margin {margin:g}, which is ruled out anyway: leave it out")
     if init is not None:
+        taken = ("old", "columns", "init", "as_json", "github")
+        if said := next((flag for flag, value in given.items() if flag not in taken and value is not None), None):
+            raise ValueError(f"--{said.removeprefix('log_')}: --init takes --old and --columns alone: leave it out")
         from benchmark.audit import template
 
         for line in template.write(init, old, columns):

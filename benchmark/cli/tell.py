@@ -66,7 +66,7 @@ def plan(
     classes: Annotated[int | None, typer.Option(help="protected classes")] = None,
     images: Annotated[int | None, typer.Option(help="test images per class")] = None,
     drop: Annotated[float | None, typer.Option(help="true loss of accuracy that should be found, such as 0.01")] = None,
-    alpha: Annotated[float, typer.Option(help="share of rounds that may be false alarms")] = 0.05,
+    alpha: Annotated[float | None, typer.Option(help="share of rounds that may be false alarms; default: 0.05")] = None,
     power: Annotated[float, typer.Option(help="wanted probability of finding the loss")] = 0.8,
     certify: Annotated[float | None, typer.Option(help="certify updates that truly gain this in every class")] = None,
     margin: Annotated[float, typer.Option(help="with --certify: a true loss that it allows")] = 0.0,
@@ -78,17 +78,21 @@ def plan(
     if policy is not None:
         if old is None:
             raise ValueError("--policy needs --old, the predictions of the model in use")
-        given = {"classes": classes, "images": images, "drop": drop, "certify": certify, "margin": margin}
-        if said := next((flag for flag, value in given.items() if value), None):
+        given = {"classes": classes, "images": images, "drop": drop, "alpha": alpha, "certify": certify}
+        given["margin"] = margin or None
+        if said := next((flag for flag, value in given.items() if value is not None), None):
             raise ValueError(f"--{said} is said by --policy {policy} and the images of --old: leave it out")
         _print_forecast(policy, old, flips, columns, power)
         return
     if classes is None or images is None or drop is None:
         raise ValueError("plan needs --classes, --images and --drop, or --policy with --old")
+    if old is not None or columns is not None:
+        raise ValueError(f"--{'columns' if old is None else 'old'} is for --policy: leave it out")
     if margin and certify is None:
         raise ValueError("--margin is what a certificate allows to be lost: give --certify too")
     from benchmark.metrics import planning
 
+    alpha = 0.05 if alpha is None else alpha
     lines = planning.lines(planning.plan(classes, images, flips, drop, alpha, power))
     if certify is not None:
         lines.append(planning.certificate_line(flips, certify, classes, alpha, power, margin))

@@ -1,7 +1,7 @@
 """Test images that belong together, such as the frames of one clip: whole groups are drawn, not images.
 
 Ten clips of 30 frames are ten observations. Tests that take them for 300 raise false alarms: McNemar's at level 0.05
-then calls a quarter of unchanged models worse (docs/release-gate.md has the figures).
+then calls up to four in ten unchanged models worse (docs/release-gate.md has the figures).
 """
 
 from __future__ import annotations
@@ -122,7 +122,12 @@ def p_above(net: NDArray[Any], sizes: NDArray[np.int64], margin: float) -> float
     """One-sided p-value that a class lost no more than ``margin``, in [0, 1], asymptotic.
 
     That of the sum of the groups' net changes plus the margin, over its deviation if its mean were 0: the normal
-    approximation of flipping their signs.
+    approximation of flipping their signs. 1/2 where nothing changed and there is no margin.
+
+    Args:
+        net: (G,) changes of the number of right images, or of total scores.
+        sizes: (G,) images of each group.
+        margin: a share of accuracy.
 
     Example:
         >>> round(p_above(np.array([-3, -2, 0, 0]), np.array([9, 9, 9, 9]), margin=0.02), 3)

@@ -165,6 +165,16 @@ def test_what_the_shipped_base_has_met_is_never_tested(tmp_path: Path, monkeypat
     assert {other.groups[row] for row in other.rows[CLASSES[3], "base"]} != {"00003/00000", "00003/00004"}  # type: ignore[index]
 
 
+def test_the_shipped_base_is_for_the_tracks_it_has_not_met(tmp_path: Path) -> None:
+    from benchmark.running.bases import shipped_base
+
+    root = bare(tmp_path)
+    for name in TARGETS:
+        found = make(root, name).base
+        assert found is not None and shipped_base(found) is not None
+    assert make(root, base_share=0.3).base is None, "its splits do not know what the shipped base has met"
+
+
 def test_no_track_is_in_two_splits(data):
     stream = make(data)
     assert stream.pretraining is not None

@@ -2,22 +2,26 @@
 
     python -m results.studies.photographs.order
 
-prints it. Compared are the means of runs by Kendall's tau-b (Biometrika 30, 1938), with a percentile bootstrap interval
-over runs. Reference methods stand apart in tables and are left out.
+prints it. Compared are the means of runs with the usual settings, by Kendall's tau-b (Biometrika 30, 1938), with a
+percentile bootstrap interval over runs. Reference methods stand apart in tables and are left out.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
+import methods
 from benchmark.leaderboard.families import family
 from benchmark.output.tables import markdown_table
 from benchmark.records import files
 from benchmark.records.schema import Record
+from benchmark.records.tuned import tuned
+from benchmark.running.jobs import budget_of
 
 RESULTS = Path(__file__).parents[2]
 RENDERED, PHOTOGRAPHS = "driving-foggy-full", "gtsrb-pedestrians"
@@ -46,10 +50,22 @@ def measured(scenario: str) -> pd.DataFrame:
     """A row for each run: method, seed, and what ``MEASURES`` names, as shares."""
     folder = RESULTS if scenario == RENDERED else RESULTS / "photographs"
     records = [record for record in files.read_all(folder) if record.scenario.name == scenario]
-    rows = [(record.method.name, record.seed, *figures(record)) for record in records if record.rounds]
-    table = pd.DataFrame(rows, columns=["method", "seed", *MEASURES])
-    table = table[table["method"].map(family) != "reference"]
-    return table.groupby(["method", "seed"], as_index=False).first()  # of several settings one
+    usual = {name: usual_settings(scenario, name) for name in {record.method.name for record in records}}
+    rows = [
+        (record.method.name, record.seed, *figures(record))
+        for record in records
+        if record.method.settings == usual[record.method.name] and family(record.method.name) != "reference"
+    ]
+    return pd.DataFrame(rows, columns=["method", "seed", *MEASURES])
+
+
+def usual_settings(scenario: str, method: str) -> dict[str, Any]:
+    """Those that ``run`` takes where nothing is asked for, as a record has them."""
+    strategy = methods.load(method)
+    chosen: dict[str, Any] = strategy.SETTINGS(**budget_of(strategy, scenario) | tuned(scenario, method)).model_dump(
+        mode="json"
+    )
+    return chosen
 
 
 def figures(record: Record) -> tuple[float, float, float]:

@@ -207,6 +207,22 @@ def test_logs_of_inspect_are_judged_and_epochs_belong_together(call: Call) -> No
     assert code == 3 and security["p"] == pytest.approx(1 / 16), "four questions, not sixteen answers"
 
 
+def test_a_line_of_a_log_ends_where_json_says_it_does(call: Call) -> None:
+    line = json.dumps({"doc_id": 1, "doc": "a\u2028b\x85c", "metrics": ["acc"], "acc": 1.0}, ensure_ascii=False)
+    Path("a.jsonl").write_text(line + "\n", encoding="utf-8")
+    code, out, err = call("--old", "a.jsonl", "--new", "a.jsonl", "--format", "lm-eval", "--json")
+    assert code == 3 and json.loads(out)["classes"]["a"]["n"] == 1, err
+
+
+@pytest.mark.parametrize("content", ["[]", "5"])
+def test_a_packed_log_of_other_things_is_one_line(call: Call, content: str) -> None:
+    with zipfile.ZipFile("a.eval", "w") as archive:
+        archive.writestr("header.json", content)
+        archive.writestr("samples/1_epoch_1.json", content)
+    code, out, err = call("--old", "a.eval", "--new", "a.eval", "--format", "inspect")
+    assert (code, out, err.count("\n")) == (2, "", 1) and "a sample is no JSON object" in err
+
+
 @pytest.mark.parametrize(
     ("name", "content", "kind", "message"),
     [
@@ -225,6 +241,14 @@ def test_logs_of_inspect_are_judged_and_epochs_belong_together(call: Call) -> No
         ("a.json", b"[]", "inspect", "has no samples"),
         ("a.json", b'{"samples": [{"id": 1}]}', "inspect", "sample 1: has no scores"),
         ("a.json", b'{"samples": [{"id": 1, "scores": {"m": {"value": [1]}}}]}', "inspect", "is no number from 0 to 1"),
+        ("a.jsonl", b'{"doc_id": 1, "metrics": 5}\n', "lm-eval", "has the metrics none"),
+        (
+            "a.jsonl",
+            b'{"doc_id": 1, "metrics": ["acc"], "acc": 1' + b"0" * 400 + b"}\n",
+            "lm-eval",
+            "is no number from 0 to 1",
+        ),
+        ("a.json", b'{"samples": [5]}', "inspect", "a sample is no JSON object"),
         ("a.csv", b"", "csv", "--format must be lm-eval or inspect, not 'csv'"),
     ],
 )

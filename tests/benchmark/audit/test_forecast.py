@@ -84,10 +84,20 @@ def test_clips_that_flip_as_wholes_pass_less_often(tmp_path: Path, call: Call) -
         (("--flips", "0", "--policy", "gate.toml", "--old", "old.csv"), "--flips and --power are shares"),
         (("--flips", "0.1", "--policy", "gate.toml", "--old", "old.csv", "--images", "5"), "--images is said by"),
         (("--flips", "0.1", "--policy", "no.toml", "--old", "old.csv"), "no.toml: no such file"),
+        (("--flips", "0.1", "--policy", "gate.toml", "--old", "old.csv", "--alpha", "0.1"), "--alpha is said by"),
+        (
+            ("--flips", "0.1", "--old", "old.csv", "--classes", "1", "--images", "9", "--drop", "0.1"),
+            "--old is for --policy",
+        ),
+        (
+            ("--flips", "0.1", "--policy", "typo.toml", "--old", "old.csv"),
+            "typo.toml: target: no test image has the label",
+        ),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, call: Call, arguments: tuple[str, ...], message: str) -> None:
     write(tmp_path / "old.csv", np.ones(20, dtype=bool))
     (tmp_path / "gate.toml").write_text("margin = 0.1")
+    (tmp_path / "typo.toml").write_text('target = "c9"')
     code, out, err = call(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1) and message in err

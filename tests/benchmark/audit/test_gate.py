@@ -390,12 +390,12 @@ def test_names_with_commas_can_be_given_and_are_quoted(tmp_path: Path, call: Cal
 
 
 def test_many_images_and_classes_take_seconds() -> None:
-    from benchmark.audit import words
+    from benchmark.audit import needs
 
     counts = {f"c{k}": flipped(50 + k, 49 + k, 3000 + k) for k in range(1000)}
     started = time.process_time()
     found = audit(counts | {"large": flipped(10_001, 10_000, 100_000)})
-    assert all(words.images_to_decide(found, one) for one in found.of("undecided"))
+    assert all(needs.images_to_decide(found, one) for one in found.of("undecided"))
     assert time.process_time() - started < 15
 
 

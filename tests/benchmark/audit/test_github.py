@@ -14,8 +14,8 @@ import pytest
 
 from benchmark.audit import github
 from benchmark.audit.evidence import ImageEvidence
+from benchmark.audit.needs import images_to_decide
 from benchmark.audit.rule import Pinned, Requirement, audit
-from benchmark.audit.words import images_to_decide
 from benchmark.metrics.counts import Counts
 from tests import ROOT
 from tests.test_dependencies import normalised

@@ -100,6 +100,11 @@ def test_a_floor_must_be_shown(tmp_path: Path, call: Call) -> None:
     ):
         found = call(f"floor = {floor}", "--junit", "gate.xml")
         assert found[0] == code and line in found[1]
+        if code == 3:
+            (least,) = re.findall(r"with probability 0.8: car ([\d,]+)", found[1])
+            assert int(least.replace(",", "")) > 100_000, (
+                "a tenth of a point takes many: (2.49 · 0.3 / 0.001)^2 = 557,000"
+            )
     (case,) = ElementTree.parse("gate.xml").getroot()
     assert "below its floor" in (case[0].get("message") or case[0].text or "")
 
@@ -176,6 +181,11 @@ def test_a_first_policy_is_valid_as_it_is_and_with_every_line_in_force(tmp_path:
     assert {"class", "slice", "waiver", "pinned", "protected", "abstain", "read_as"} <= set(tomllib.loads(every))
     Path("all.toml").write_text(every, encoding="utf-8")
     assert policies.read(Path("all.toml")).waivers[0].expires == date(2030, 1, 31)
+    for flag, value in (("--new", "new.csv"), ("--margin", "0"), ("--format", "inspect"), ("--html", "a.html")):
+        code, _, err = call(None, "--init", "second.toml", flag, value)
+        assert (
+            code == 2 and f"{flag}: --init takes --old and --columns alone" in err and not Path("second.toml").exists()
+        )
     code, _, err = call(None, "--init", "first.toml")
     assert code == 2 and "--init first.toml: the file exists" in err
     assert Path("first.toml").read_text(encoding="utf-8") == text

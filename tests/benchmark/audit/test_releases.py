@@ -92,6 +92,9 @@ def test_a_file_that_is_no_history_is_refused_and_left_alone(call: Call, content
     assert (code, out) == (2, "") and "history.jsonl: " in err and err.count("\n") == 1
     assert Path("history.jsonl").read_bytes() == content.encode("latin-1")
     assert call("--new", "old.csv", "--history", "old.csv")[0] == 2
+    Path("history.jsonl").unlink()
+    code, out, err = call("--new", "gone.csv", "--history", "history.jsonl")
+    assert (code, out, err.count("\n")) == (2, "", 1) and "gone.csv" in err and not Path("history.jsonl").exists()
 
 
 @pytest.mark.slow
