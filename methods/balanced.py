@@ -22,6 +22,7 @@ from methods.strategy import Hyperparameters, RoundStrategy, Score
 from methods.weight_space import State, WeightSpace, snapshot
 
 ITERATIONS = 200  # of the search for biases
+FEWEST = 30  # independent images that tell the change of a class
 SHARPNESS = 4.0  # of the logits where a model counts as right by its probability of an image's class
 REACH = 3.0  # of its first iteration, in typical gaps between two classes for all of a class's accuracy
 
@@ -49,10 +50,15 @@ class Answers(NamedTuple):
     logits: Tensor  # (N, C), the new model's
     labels: Tensor  # (N,)
     old_logits: Tensor  # (N, C), the old model's
+    units: Tensor  # (N,), the same number for images that are no independent samples
 
     def of(self, rows: Tensor) -> Answers:
         """Those of some rows."""
-        return Answers(self.logits[rows], self.labels[rows], self.old_logits[rows])
+        return Answers(*(part[rows] for part in self))
+
+    def one_each(self) -> Answers:
+        """Those of the first image of each unit."""
+        return self.of(first_of_each(self.units))
 
     @property
     def old(self) -> Tensor:
@@ -138,7 +144,9 @@ class Balanced(WeightSpace):
         for state in (self.old, self.new):
             strategy.model.load_state_dict(state)
             found.append([predict_logits(strategy.model, pool.images) for pool in pools])
-        target, protected = (Answers(new, pool.labels.cpu(), old) for old, new, pool in zip(*found, pools, strict=True))
+        target, protected = (
+            Answers(new, pool.labels.cpu(), old, pool.units) for old, new, pool in zip(*found, pools, strict=True)
+        )
         return target, protected
 
     def biases(self, target: Answers, protected: Answers) -> Iterator[tuple[float, Tensor]]:
@@ -157,13 +165,16 @@ def balanced(answers: Answers, target: int, target_bias: float) -> Tensor:
     The change of a class is the mean of ``answers.changes``, a smooth estimate of its change of accuracy.
 
     From no bias on, those of classes that changed more than the mean are lowered and the others raised, by less and
-    less, until they stand still; if the smallest change is then no greater than it was, none are taken.
+    less, until they stand still; if the smallest change is then no greater than it was, none are taken. Classes of
+    fewer than ``FEWEST`` independent images have none: it would suit these few, or the frames of one drive, alone.
 
     Args:
-        answers: on images of every protected class, K of them.
+        answers: on images of the protected classes.
         target: label of the target.
-        target_bias: its bias; those of the protected classes have mean 0.
+        target_bias: its bias; those of the other classes that have one have mean 0.
     """
+    units = torch.bincount(answers.one_each().labels, minlength=answers.logits.shape[1])
+    answers = answers.of(units[answers.labels] >= FEWEST)
     labels, classes = answers.labels, answers.labels.unique()
     bias = torch.zeros(answers.logits.shape[1])
     bias[target] = target_bias
@@ -186,6 +197,13 @@ def _probability(logits: Tensor, labels: Tensor) -> Tensor:
     return (SHARPNESS * logits).softmax(dim=1).gather(1, labels[:, None])[:, 0]
 
 
+def first_of_each(units: Tensor) -> Tensor:
+    """Rows of the first image of each unit, (n,), of the units (N,) of all."""
+    _, number = units.unique(return_inverse=True)
+    rows = torch.full((int(number.max()) + 1,) if len(number) else (0,), len(units))
+    return rows.scatter_reduce(0, number, torch.arange(len(units)), "amin").sort().values
+
+
 def lead(logits: Tensor, label: int) -> Tensor:
     """By how much the logit of ``label`` is above all others, (N,)."""
     others = logits.clone()
@@ -193,4 +211,4 @@ def lead(logits: Tensor, label: int) -> Tensor:
     return logits[:, label] - others.max(dim=1).values
 
 
-__all__ = ["Answers", "Balanced", "BalancedSettings", "balanced", "lead"]
+__all__ = ["Answers", "Balanced", "BalancedSettings", "balanced", "first_of_each", "lead"]

@@ -56,7 +56,8 @@ class ImagePool:
 
     Takes any Avalanche experience; one that offers ``images`` and ``labels`` tensors is not read item by item. Whether
     training sees varied views of the images is for the data to say, so that it is the same for every method: an
-    experience whose ``augment`` is true asks for them, one whose ``mirror`` is false for none that are mirrored.
+    experience whose ``augment`` is true asks for them, one whose ``mirror`` is false for none that are mirrored. Its
+    ``units`` (N,), if it has them, are the same for images that are no independent samples, as frames of one drive.
     """
 
     def __init__(self, experience: Any, device: torch.device) -> None:
@@ -72,6 +73,7 @@ class ImagePool:
         self.classes: list[int] = labels.unique().tolist()
         self.augment = bool(getattr(experience, "augment", False))
         self.mirror = bool(getattr(experience, "mirror", True))
+        self.units: Tensor = getattr(experience, "units", torch.arange(len(labels)))
         self._experience = experience
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -42,8 +42,8 @@ class Certified(Balanced):
 
     Part of the held-out images fits the biases, the rest tests what they make: class by class, whether more was lost
     than the margin; candidates in turn, those first that give up most of the target, until one fails (Learn then Test,
-    arXiv 2110.01052). Of those that passed, validation chooses; where none did, or a class has no image left to test,
-    the old model stays.
+    arXiv 2110.01052); of images that belong together one is tested. Of those that passed, validation chooses; where
+    none did, or a class has no image left to test, the old model stays.
 
     The level is that of a stream's first round. In later ones the same held-out images have helped to choose the old
     model, and a class that an earlier round taught may have been trained on images that are held out now.
@@ -54,9 +54,9 @@ class Certified(Balanced):
 
     def chosen(self, target: Answers, protected: Answers, strategy: RoundStrategy) -> list[tuple[str, State]]:
         """Those that pass, or the old model."""
-        fitting = _drawn(protected.labels, self.settings.fitted, strategy.seed)
+        fitting = _drawn(protected, self.settings.fitted, strategy.seed)
         candidates = list(self.biases(target, protected.of(fitting)))
-        tested, kept = protected.of(~fitting), ImagePool(strategy.protected, strategy.device).classes
+        tested, kept = protected.of(~fitting).one_each(), ImagePool(strategy.protected, strategy.device).classes
         p_values = self._p_values(tested, [bias for _, bias in candidates])
         passed = fixed_sequence(p_values, self._level) if tested.labels.unique().tolist() == kept else 0
         return [self.candidate(*one) for one in candidates[:passed]] or [(NONE, self.old)]
@@ -87,13 +87,13 @@ def flips(labels: Tensor, before: Tensor, after: Tensor) -> list[tuple[int, int,
     return found
 
 
-def _drawn(labels: Tensor, share: float, seed: int) -> Tensor:
-    """A share of the images of each class, neither none nor all where there are two or more, (N,) bool."""
-    rng, drawn = generator(seed, "fitted images"), torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        rows = (labels == label).nonzero()[:, 0]
-        count = min(max(1, round(share * len(rows))), len(rows) - 1)
-        drawn[rows[torch.randperm(len(rows), generator=rng)[:count]]] = True
+def _drawn(answers: Answers, share: float, seed: int) -> Tensor:
+    """A share of the units of each class, neither none nor all where there are two or more, (N,) bool."""
+    rng, drawn = generator(seed, "fitted images"), torch.zeros(len(answers.labels), dtype=torch.bool)
+    for label in answers.labels.unique():
+        units = answers.units[answers.labels == label].unique()
+        count = min(max(1, round(share * len(units))), len(units) - 1)
+        drawn |= torch.isin(answers.units, units[torch.randperm(len(units), generator=rng)[:count]])
     return drawn
 
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from methods.balanced import lead
+from methods.balanced import first_of_each, lead
 from methods.batches import ImagePool
 from methods.certificate import certified_p_value, fixed_sequence
 from methods.certified import NONE, flips
@@ -116,8 +116,9 @@ class Selective(Replay):
         shares = self.settings.shares
         candidates = [(f"target share {s:g}", float(known[round(s * (len(known) - 1))])) for s in shares]
         new, old = (predict_logits(model, protected.images) for model in (self.model.new, self.model.old))
-        sure, labels = lead(new, self.model.target), protected.labels.cpu()
-        before = old.argmax(dim=1) == labels
+        independent = first_of_each(protected.units)
+        sure, labels = lead(new, self.model.target)[independent], protected.labels.cpu()[independent]
+        before = old.argmax(dim=1)[independent] == labels
 
         def p_values() -> Iterator[float]:
             for _, threshold in candidates:

@@ -13,7 +13,7 @@ import torch
 
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
 
-SIZE = 64  # px, the side that the small shipped model takes
+SIDE = 64  # px, as the small shipped model takes
 LETTERS = tuple("abcdef")
 
 
@@ -26,9 +26,9 @@ class Sizes(NamedTuple):
     pretraining: int = 40
 
 
-def one_round(seed: int = 0) -> DevelopmentStream:
+def one_round(seed: int = 0, side: int = SIDE) -> DevelopmentStream:
     """Six classes, five of them protected."""
-    return noise_stream("one_round", LETTERS, [Round("f", LETTERS[:5])], LETTERS[:5], Sizes(24, 8, 8), seed)
+    return noise_stream("one_round", LETTERS, [Round("f", LETTERS[:5])], LETTERS[:5], Sizes(24, 8, 8), seed, side)
 
 
 def many_rounds(seed: int = 0) -> DevelopmentStream:
@@ -52,7 +52,13 @@ MOCKS: tuple[Callable[[], DevelopmentStream], ...] = (one_round, many_rounds, ma
 
 
 def noise_stream(
-    name: str, classes: Sequence[str], plan: Sequence[Round], known: Sequence[str], sizes: Sizes, seed: int
+    name: str,
+    classes: Sequence[str],
+    plan: Sequence[Round],
+    known: Sequence[str],
+    sizes: Sizes,
+    seed: int,
+    side: int = SIDE,
 ) -> DevelopmentStream:
     """A development stream of coloured noise.
 
@@ -63,10 +69,11 @@ def noise_stream(
         known: the classes a base model may be trained on.
         sizes: images per class.
         seed: decides the training and the protected images.
+        side: of the images, in px.
     """
 
     def images(split: str, names: Sequence[str], count: int) -> LabelledImages:
-        return noise_images(classes, names, count, sum(map(ord, split)))
+        return noise_images(classes, names, count, sum(map(ord, split)), side)
 
     val, test = images("val", classes, sizes.scored), images("test!", classes, sizes.scored)
     data = tuple(
@@ -86,13 +93,15 @@ def noise_stream(
     return DevelopmentStream(name, 1, seed, tuple(classes), prompts, tuple(plan), data, {}, pretraining)
 
 
-def noise_images(classes: Sequence[str], names: Sequence[str], count: int, seed: int) -> LabelledImages:
+def noise_images(
+    classes: Sequence[str], names: Sequence[str], count: int, seed: int, side: int = SIDE
+) -> LabelledImages:
     """``count`` images of each class in ``names``, drawn with ``seed``."""
     rng = torch.Generator().manual_seed(seed)
     labels = torch.tensor([classes.index(name) for name in names]).repeat_interleave(count)
     hue = labels * (2 * torch.pi / len(classes))
     tint = torch.stack([hue.cos(), hue.sin(), -hue.cos()], dim=1)[:, :, None, None] * 50 + 128
-    noise = torch.randn(len(labels), 3, SIZE, SIZE, generator=rng) * 30
+    noise = torch.randn(len(labels), 3, side, side, generator=rng) * 30
     cast = torch.randn(len(labels), 3, 1, 1, generator=rng) * 18
     return LabelledImages((tint + (noise + cast)).clamp(0, 255).to(torch.uint8), labels)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import torch
 from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
 from avalanche.benchmarks.scenarios.generic_scenario import CLScenario, EagerCLStream
 from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
@@ -44,6 +45,15 @@ class ImageExperience(DatasetExperience):
     def labels(self) -> Tensor:
         """(N,) int64, indices into the stream's classes."""
         return self.data.labels
+
+    @cached_property
+    def units(self) -> Tensor:
+        """(N,) int64, the same number for images that belong together and are no independent samples."""
+        found = torch.arange(len(self.labels))
+        if self.data.groups is not None:
+            for rows in self.data.units(range(len(found))):
+                found[rows] = rows[0]
+        return found
 
     def divided(
         self, share: float, seed: int, decided: dict[str, bool] | None = None

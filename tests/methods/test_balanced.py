@@ -34,7 +34,8 @@ def answers(seed: int, classes: int, each: int, shift: float) -> Answers:
     labels = torch.arange(classes).repeat_interleave(each)
     logits = torch.randn(len(labels), classes + 1, generator=rng) + 2 * F.one_hot(labels, classes + 1)
     logits += shift * torch.randn(classes + 1, generator=rng)
-    return Answers(logits, labels, torch.randn(logits.shape, generator=rng) + 2 * F.one_hot(labels, classes + 1))
+    old = torch.randn(logits.shape, generator=rng) + 2 * F.one_hot(labels, classes + 1)
+    return Answers(logits, labels, old, torch.arange(len(labels)))
 
 
 def smallest_change(found: Answers, bias: torch.Tensor) -> float:
