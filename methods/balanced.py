@@ -23,6 +23,7 @@ from methods.weight_space import State, WeightSpace, snapshot
 
 ITERATIONS = 200  # of the search for biases
 FEWEST = 30  # independent images that tell the change of a class
+FEWEST_TARGETS = 10  # and those of which a share can be given up
 SHARPNESS = 4.0  # of the logits where a model counts as right by its probability of an image's class
 REACH = 3.0  # of its first iteration, in typical gaps between two classes for all of a class's accuracy
 
@@ -150,11 +151,14 @@ class Balanced(WeightSpace):
         return target, protected
 
     def biases(self, target: Answers, protected: Answers) -> Iterator[tuple[float, Tensor]]:
-        """For each of the settings' shares the biases (C,) of all classes."""
-        label = self.target
+        """For each of the settings' shares the biases (C,) of all classes.
+
+        Where the target has fewer than ``FEWEST_TARGETS`` independent images, none of it is given up.
+        """
+        label, independent = self.target, len(target.one_each().labels)
         known = lead(target.logits, label)
         known = known[known > 0].sort(descending=True).values
-        for share in self.settings.shares:
+        for share in self.settings.shares if independent >= FEWEST_TARGETS else (1.0,):
             lowered = float(known[round(share * (len(known) - 1))]) if len(known) and share < 1 else 0.0
             yield share, balanced(protected, label, -lowered)
 

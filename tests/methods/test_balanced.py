@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 
 import pytest
@@ -18,11 +19,12 @@ from benchmark.records.schema import BaseInfo
 from benchmark.running.rounds import Training
 from benchmark.running.rounds import develop as develop_run
 from benchmark.running.runner import Run
-from methods.balanced import Answers, Balanced, balanced
+from methods.balanced import Answers, Balanced, balanced, first_of_each
 from methods.checkpoints import checkpoint_bytes, load_checkpoint
 from methods.class_bias import add_class_bias
 from methods.clip import predict_logits
 from methods.weight_space import snapshot
+from scenarios.labelled_images import LabelledImages
 from tests.methods.developing import develop
 
 INFO = BaseInfo(name="toy", sha256="0" * 64, model="mds-tiny")
@@ -64,6 +66,24 @@ def test_it_comes_close_to_the_best_of_a_fine_grid(seed):
         bias = torch.stack([first, second, -first - second, torch.tensor(0.0)])
         best = max(best, smallest_change(found, bias))
     assert smallest_change(found, balanced(found, 3, 0.0)) >= best - 0.01
+
+
+@pytest.mark.parametrize("each_of_a_unit", [1, 20])
+def test_a_class_of_few_independent_images_has_no_bias_and_moves_no_other(each_of_a_unit):
+    found = answers(3, 3, 30 * each_of_a_unit, 1.0)
+    units = torch.arange(len(found.labels)) // each_of_a_unit
+    found = found._replace(units=torch.where(found.labels == 0, units.clamp(max=28), units))  # 29 of class 0
+    bias = balanced(found, 3, -0.5)
+    assert bias[0] == 0
+    assert bias[1:3].abs().min() > 0.01
+    assert torch.equal(bias, balanced(found.of(found.labels > 0), 3, -0.5))
+
+
+@given(st.lists(st.integers(0, 9)))
+def test_of_images_that_belong_together_the_first_stands_for_all(units):
+    assert first_of_each(torch.tensor(units, dtype=torch.int64)).tolist() == [
+        row for row, unit in enumerate(units) if unit not in units[:row]
+    ]
 
 
 class Plain(nn.Module):
@@ -144,6 +164,16 @@ def test_candidates_give_up_the_target_first_and_worst_classes_last(toy_base, to
     strategy.propose(score)
     assert [name for name, _ in seen] == [f"target share {share:g}" for share in plugin.settings.shares]
     assert seen[0][1] <= seen[-1][1]
+
+
+def test_of_a_target_of_few_independent_images_nothing_is_given_up(toy_base, toy_stream):
+    """Three of its twelve tracks are held out, of 15 images."""
+    data = toy_stream.data[0]
+    tracks = LabelledImages(data.train.images, data.train.labels, [f"{row // 5}" for row in range(len(data.train))])
+    stream = dataclasses.replace(toy_stream, data=(dataclasses.replace(data, train=tracks),))
+    strategy = develop("replay+balanced", toy_base, stream, steps=6, held_out=0.25)
+    assert len(strategy.held_out.target.labels) == 15
+    assert [name for name, _ in strategy.weight_space.candidates] == ["target share 1"]
 
 
 def test_it_asks_for_held_out_images(toy_base, toy_stream):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from methods.certificate import certified_p_value
 from methods.certified import NONE
 from methods.clip import predict_logits
+from scenarios.labelled_images import LabelledImages
 from tests.conftest import make_toy_stream
 from tests.methods.developing import develop
 
@@ -46,6 +49,26 @@ def test_certified_candidates_are_the_first_ones_and_pass_on_images_that_fitted_
     passed = [p for p in found if p <= 0.4]
     assert names == ([f"target share {share:g}" for share in plugin.settings.shares[: len(passed)]] or [NONE])
     assert len(found) in (len(passed), len(passed) + 1), "none is tested after the first that fails"
+
+
+@pytest.mark.parametrize(("name", "tested"), [("replay+certified", 3), ("selective", 4)])
+def test_images_that_belong_together_are_tested_as_one(name, tested, toy_base, toy_stream):
+    """Of each class four groups of two images are held out; one of them fits the biases of a certified model."""
+    data, seen = toy_stream.data[0], []
+    grouped = LabelledImages(
+        data.protected.images, data.protected.labels, [f"{row // 2}" for row in range(len(data.protected))]
+    )
+    stream = dataclasses.replace(toy_stream, data=(dataclasses.replace(data, protected=grouped),))
+
+    def noting(counts, margin):
+        seen.append(counts)
+        return certified_p_value(counts, margin)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"methods.{name.split('+')[-1]}.certified_p_value", noting)
+        strategy = develop(name, toy_base, stream, steps=6, held_out=0.25)
+    assert strategy.held_out.protected.labels.bincount().tolist() == [8] * 5
+    assert {images for counts in seen for _, _, images in counts} == {tested}
 
 
 def test_a_selective_update_answers_as_the_old_model_but_for_targets_it_is_sure_of(toy_base, toy_stream):
