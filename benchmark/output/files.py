@@ -24,8 +24,11 @@ def replace_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which becomes ``path`` at the end; raises as ``replace_file``."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    """A file to write to, which becomes ``path`` at the end; raises as ``replace_file``.
+
+    What a process leaves behind that is killed meanwhile is hidden, and its name starts as that of ``path``.
+    """
+    temporary = path.with_name(f".{path.name[:40]}-{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file

@@ -218,9 +218,9 @@ def first_rank() -> bool:
 
 
 def _drop(folder: Path, names: Sequence[str]) -> None:
-    """Delete the checkpoints of these names, as their runs are finished; also those of other code."""
+    """Delete the checkpoints of these names, as their runs are finished; also those of other code or half-written."""
     for name in names:
-        for path in folder.glob(f"{name}-*"):
+        for path in (*folder.glob(f"{name}-*"), *folder.glob(f".{name}-*.tmp")):
             path.unlink(missing_ok=True)
 
 

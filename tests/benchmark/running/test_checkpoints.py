@@ -145,6 +145,14 @@ def test_a_checkpoint_of_another_release_is_not_used_and_goes_with_the_finished_
     assert noted()[9:] == list(range(STEPS)) and not Path("runs/checkpoints").exists()
 
 
+def test_what_was_half_written_goes_with_the_finished_run(toys, halfway):
+    with replacing(halfway) as file:
+        file.write(halfway.read_bytes())
+    Path(file.name).write_bytes(b"as a process leaves it that is killed within")
+    assert toys(*NOTED, "-s", "toy", "--seed", "0", "--workers", "1")[0] == 0
+    assert not Path("runs/checkpoints").exists()
+
+
 def test_a_checkpoint_is_left_to_the_run_that_it_is_of(toys, halfway):
     assert toys(*NOTED, "-s", "toy", "--seed", "1", "--workers", "1")[0] == 0
     assert halfway.is_file() and len(outcomes("runs")) == 1
