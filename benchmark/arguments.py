@@ -164,9 +164,11 @@ def scenario_options(
             raise ValueError(f"--{name} and --option {name} are the same: give one")
     if "data" in takes and "data" not in {*given, *options} and os.environ.get("MDS_BENCH_DATA"):
         given["data"] = os.environ["MDS_BENCH_DATA"]
-    for name in (name for name in needed if name in needs):
+    needed = tuple(name for name in needed if name in needs)
+    for name in needed:
         if name not in flags:
             raise ValueError(f"--scenario {scenario} is not for this command, which has no --{name}")
+    for name in needed:
         if name not in {*given, *options}:
             raise ValueError(f"--scenario {scenario} needs --{name}")
     if "data" in takes and "data" not in {*given, *options, *flags}:

@@ -65,6 +65,7 @@ def stream(
     test_per_class: int | None = None,
     external: str | None = None,
     augment: bool = True,
+    scored: str = "test",
 ) -> DevelopmentStream:
     """A stream of ``PLANS``: weather or scene recognition, developed on one target after the other.
 
@@ -90,11 +91,14 @@ def stream(
             a stream with one target. Those with slabel 1 show the target and join its new images. Rows with slabel 0
             and the titles are checked and not used: the suite's methods contrast images with the classes' prompts.
         augment: whether training sees varied views.
+        scored: test, or probe: validation frames in place of test's, to judge a stream or a base by.
 
     Raises:
         ValueError: data or an option cannot serve; one line with the remedy.
     """
-    choices = Choices(image_size, protected_per_class, target_images, val_per_class, test_per_class, augment, external)
+    choices = Choices(
+        image_size, protected_per_class, target_images, val_per_class, test_per_class, augment, external, scored
+    )
     plan, frames_ = PLANS[name], pool(name, data_folder(data, SOURCE), val_share)
     return develop(name, seed, frames_, plan.prompts, plan.rounds, choices, {"val_share": val_share})
 

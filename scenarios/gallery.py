@@ -15,11 +15,10 @@ from torch import Tensor
 
 from scenarios.counterfactual import Counterfactuals
 from scenarios.pixels import PixelStore
-from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
+from scenarios.stream import SCORED, TEST, DevelopmentStream, LabelledImages, Round, RoundData
 
 # Each split draws its pictures from a renderer seed of its own, so no picture can be in two.
 SPLIT_SEEDS = {"base": 101, "train": 102, "val": 103, "test": 104, "calibration": 105, "pairs": 106, "probe": 107}
-SCORED = (TEST, PROBE) = ("test", "probe")  # probe: what streams themselves are judged by, so that test stays unseen
 
 
 @dataclass(frozen=True)

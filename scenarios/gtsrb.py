@@ -43,6 +43,7 @@ def stream(
     base_share: float = BASE_SHARE,
     crop: bool = True,
     augment: bool = True,
+    scored: str = "test",
 ) -> DevelopmentStream:
     """Recognition of traffic signs, developed on one warning sign after the other.
 
@@ -71,11 +72,14 @@ def stream(
             nothing is held back, and the base model comes from elsewhere.
         crop: whether the sign's box is cut out, where a table tells it.
         augment: whether training sees varied views; they are never mirrored, as a sign then may be another one.
+        scored: test, or probe: validation photos in place of test's, to judge a stream or a base by.
 
     Raises:
         ValueError: data or an option cannot serve; one line with the remedy.
     """
-    choices = Choices(image_size, protected_per_class, target_images, val_per_class, test_per_class, augment, None)
+    choices = Choices(
+        image_size, protected_per_class, target_images, val_per_class, test_per_class, augment, None, scored
+    )
     targets = TARGETS[name]
     known = tuple(label for label in CLASSES if label not in targets)
     rounds = [Round(target, (*known, *targets[:number])) for number, target in enumerate(targets)]

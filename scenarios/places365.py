@@ -39,6 +39,7 @@ def dressing_room(
     test_per_class: int | None = None,
     external: str | None = None,
     augment: bool = True,
+    scored: str = "test",
 ) -> DevelopmentStream:
     """Scene recognition in which one class must be learned and all others kept, after the study.
 
@@ -63,11 +64,14 @@ def dressing_room(
             Those with slabel 1 show the target and join its new images. Rows with slabel 0 and the titles are checked
             and not used: the suite's methods contrast images with the classes' prompts.
         augment: whether training sees varied views.
+        scored: test, or probe: validation photos in place of test's, to judge a stream or a base by.
 
     Raises:
         ValueError: data or an option cannot serve; one line with the remedy.
     """
-    choices = Choices(image_size, protected_per_class, target_images, val_per_class, test_per_class, augment, external)
+    choices = Choices(
+        image_size, protected_per_class, target_images, val_per_class, test_per_class, augment, external, scored
+    )
     folder = data_folder(data, SOURCE)
     classes = categories(folder)
     if target not in classes:

@@ -18,7 +18,7 @@ import torch
 from scenarios.decoding import TRANSFORM, UnreadablePhotos, decode
 from scenarios.external import external_images
 from scenarios.pixels import PixelStore, load_photos
-from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
+from scenarios.stream import PROBE, SCORED, TEST, DevelopmentStream, LabelledImages, Round, RoundData
 from scenarios.wording import some
 
 VARIABLE = "MDS_BENCH_DATA"
@@ -69,6 +69,7 @@ class Choices:
     test_per_class: int | None
     augment: bool
     external: str | None
+    scored: str = TEST
 
     def __post_init__(self) -> None:
         if not 16 <= self.image_size <= 1024:
@@ -77,10 +78,13 @@ class Choices:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name} must be 1 or more, not {count}")
+        if self.scored not in SCORED:
+            raise ValueError(f"scored must be {' or '.join(SCORED)}, not {self.scored!r}")
 
     def options(self) -> dict[str, Any]:
         """For the record: of external images only that there are some, as paths say nothing about a stream."""
-        return {field.name: getattr(self, field.name) for field in fields(self)} | {"external": bool(self.external)}
+        given = {field.name: getattr(self, field.name) for field in fields(self)} | {"external": bool(self.external)}
+        return {name: value for name, value in given.items() if (name, value) != ("scored", TEST)}
 
 
 def data_folder(data: str, source: Source) -> Path:
@@ -170,6 +174,8 @@ def develop(
             if label in protected
         },
     }
+    if choices.scored == PROBE:
+        rows["test"] = rows["val"]
     held_back = {label: pool.rows[label, "base"] for label in classes if (label, "base") in pool.rows}
     images = _Images(
         pool,

@@ -22,6 +22,9 @@ __all__ = ["DevelopmentStream", "Experiences", "ImageExperience", "LabelledImage
 SCENES = 600  # shown under the target and under a protected class, shared evenly by these; a round's at most
 
 
+SCORED = (TEST, PROBE) = ("test", "probe")  # probe: what streams themselves are judged by, so that test stays unseen
+
+
 class ImageExperience(DatasetExperience):
     """An Avalanche experience that also offers its whole content at once, as ``images`` and ``labels``.
 

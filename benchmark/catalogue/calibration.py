@@ -5,7 +5,7 @@ Judged by pictures and seeds that nothing else uses, so that a stream may be cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +15,7 @@ import methods
 from benchmark.output.files import replace_file
 from benchmark.output.progress import Reporter
 from benchmark.output.tables import console, markdown_table, points, print_rows
+from benchmark.records.files import read_all
 from benchmark.records.schema import Record
 from benchmark.running.jobs import budget_of
 from benchmark.running.request import Request
@@ -34,7 +35,8 @@ PROBED = {"scored": "probe"}
 PROTECTED, TARGET = "protected: base accuracy", "target: base accuracy"
 HEADINGS = ("stream", "round", PROTECTED, "in range", TARGET, FINETUNE, JOINT, "")
 EXPLANATION = f"""\
-Scored on pictures that nothing else uses, never on test, over seeds that no table has. *Protected: base accuracy*:
+Scored on pictures that nothing else uses, or of data sets on validation photos, never on test, over seeds that no table
+has. *Protected: base accuracy*:
 lowest to highest class protected from the start, and the mean; wanted
 {PROTECTED_ACCURACY[0]:.0%} to {PROTECTED_ACCURACY[1]:.0%} for every class (*in range*: how many are), where the classes
 are more than {MANY} for their mean. *Target: base accuracy*: wanted
@@ -115,23 +117,45 @@ class Headroom:
         return self.scenario, self.name, *(f"{100 * value:.1f}" for value in (self.base, self.joint, self.longer))
 
 
-def run(scenarios: Sequence[str], seeds: tuple[int, ...], device: str, results: Path, out: Path | None) -> None:
-    """Run ``METHODS`` where their records are missing, then print the tables, and write them to ``out``."""
+def run(
+    scenarios: Mapping[str, Mapping[str, Any]], seeds: tuple[int, ...], device: str, results: Path, out: Path | None
+) -> None:
+    """Run ``METHODS`` where their records are missing, then print the tables; ``out`` has those of other streams too.
+
+    Args:
+        scenarios: name -> options, such as where its photos are.
+        seeds: of the runs.
+        device: where to train.
+        results: folder of the records, perhaps of other streams too.
+        out: Markdown file for all of them.
+    """
     with Reporter() as reporter:
         records = make_records(
             [
-                Request(",".join(METHODS), scenario, seeds, PROBED, device=device, results=results, tuned=False)
-                for scenario in scenarios
+                Request(
+                    ",".join(METHODS),
+                    scenario,
+                    seeds,
+                    PROBED | dict(options),
+                    device=device,
+                    results=results,
+                    tuned=False,
+                )
+                for scenario, options in scenarios.items()
             ],
             reporter,
         )
-        small = [name for name in scenarios if len(_of(records, name)[0].scenario.classes) <= MANY]
+        small = [  # not of data sets, whose images are all in use
+            name
+            for name, options in scenarios.items()
+            if not options and len(_of(records, name)[0].scenario.classes) <= MANY
+        ]
         if small:
             records += make_records([_longer(name, seeds[:1], device, results) for name in small], reporter)
-    tables = rows(records), headroom(records)
-    _print(*tables)
+    _print(rows(records), headroom(records))
     if out is not None:
-        replace_file(out, to_markdown(*tables).encode())
+        others = [record for record in _probed(results) if record.scenario.name not in scenarios]
+        replace_file(out, to_markdown(rows(others + records), headroom(others + records)).encode())
         print(f"table: {out}")
 
 
@@ -141,6 +165,10 @@ def _longer(scenario: str, seeds: tuple[int, ...], device: str, results: Path) -
     steps = LONGER * _usual(JOINT, scenario)["steps"]
     options = PROBED | {"protected_per_class": images}
     return Request(JOINT, scenario, seeds, options, {"steps": steps}, device=device, results=results, tuned=False)
+
+
+def _probed(results: Path) -> list[Record]:
+    return [record for record in read_all(results) if PROBED.items() <= record.scenario.options.items()]
 
 
 def _usual(method: str, scenario: str) -> dict[str, Any]:

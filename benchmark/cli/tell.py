@@ -126,6 +126,7 @@ def costs(
 def calibrate(
     scenario: Annotated[str, typer.Option("--scenario", "-s", help="one stream; default: all rendered")] = "all",
     budget: Budget = None,
+    data: Data = None,
     seed: TuningSeeds = None,
     device: Device = "auto",
     results: Results = RUNS,
@@ -134,13 +135,13 @@ def calibrate(
     """Whether a stream measures something: base accuracy, forgetting by fine-tuning, gain by joint training."""
     if out is not None:
         check_file("--out", out)
-    names = scenarios_of([scenario], budget)
-    for name in names:
-        scenario_options(name, [], None, None, None, flags=())
+    asked = {
+        name: scenario_options(name, [], data, None, None, flags=("data",)) for name in scenarios_of([scenario], budget)
+    }
     chosen = tuning_seeds(seed)
     from benchmark.catalogue import calibration
 
-    calibration.run(names, chosen, device, results, out)
+    calibration.run(asked, chosen, device, results, out)
 
 
 @app.command()

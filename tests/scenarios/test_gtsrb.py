@@ -203,6 +203,13 @@ def test_the_official_test_is_the_test_and_else_tracks_are(tmp_path):
     assert len(without.test) == 2 * FRAMES * len(CLASSES)  # two tracks of seven
 
 
+def test_what_judges_the_stream_is_its_validation(data):
+    (usual,), (probe,) = make(data).data, make(data, scored="probe").data
+    assert torch.equal(probe.test.images, usual.val.images) and not set(probe.test.groups) & set(usual.test.groups)
+    with pytest.raises(ValueError, match="scored must be test or probe, not 'val'"):
+        make(data, scored="val")
+
+
 def test_the_base_meets_few_frames_of_the_target(data):
     stream = make(data)
     assert stream.pretraining is not None

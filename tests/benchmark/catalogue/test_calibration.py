@@ -9,6 +9,7 @@ import pytest
 
 from benchmark.catalogue import calibration
 from benchmark.catalogue.calibration import Row, measure
+from benchmark.records import files
 from benchmark.records.files import read_all
 from benchmark.records.schema import Record
 from benchmark.running.jobs import budget_of
@@ -111,6 +112,13 @@ def test_the_command_scores_what_nothing_else_uses_and_writes_both_tables(monkey
         ]
 
     monkeypatch.setattr(calibration, "make_records", make)
+    for name in ("frozen", "finetune", "joint"):
+        earlier = made(name, 1000, (30, -30, 1))
+        scenario = earlier.scenario.model_copy(update={"name": "driving-tunnel-full", "options": {"scored": "probe"}})
+        earlier = earlier.model_copy(update={"scenario": scenario})
+        place = files.record_path(Path("runs"), "driving-tunnel-full", name, 1000, earlier.run_id)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(earlier.model_dump_json())
     code, out, err = command("calibrate", "--scenario", STREAM, "--out", "table.md")
     assert code == 0, err
     usual, longer = asked
@@ -119,7 +127,18 @@ def test_the_command_scores_what_nothing_else_uses_and_writes_both_tables(monkey
     assert longer.options == {"scored": "probe", "protected_per_class": 8_000} and longer.settings == {"steps": 3_840}
     table = Path("table.md").read_text()
     assert f"| {STREAM} | 1: foggy |" in table and f"| {STREAM} | clear | 50.0 | 52.0 | 52.0 |" in table
-    assert "headroom" in out
+    assert "| driving-tunnel-full | 1: foggy |" in table, "other streams of the same folder stay in the page"
+    assert "headroom" in out and "driving-tunnel" not in out
+
+
+def test_the_photos_of_a_data_set_are_named_and_their_validation_is_scored(monkeypatch, command):
+    asked = []
+    monkeypatch.setattr(calibration, "make_records", lambda requests, reporter: asked.extend(requests) or [])
+    Path("signs").mkdir()
+    code, _, err = command("calibrate", "--scenario", "gtsrb-pedestrians", "--data", "signs")
+    assert code == 0, err
+    (request,) = asked
+    assert request.options == {"scored": "probe", "data": "signs"}
 
 
 def test_the_tables_in_the_docs_are_those_of_the_committed_records():
