@@ -1,12 +1,74 @@
 """Which predictions changed sides: flip rates and compatibility of two models, from a class's counts.
 
-Flips are from Yan et al., "Positive-Congruent Training", CVPR 2021; trust and error compatibility are those of the
-package BackwardCompatibilityML. All are fractions.
+Flips are from Yan et al., "Positive-Congruent Training", CVPR 2021, those of robustness from RCAT (arXiv 2402.17390);
+trust and error compatibility are those of the package BackwardCompatibilityML. All are fractions.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmark.metrics.counts import Counts, share
+
+
+class RobustFlips(NamedTuple):
+    """How many of ``n`` images flip from right to wrong: as they are, under attack, and both."""
+
+    n: int
+    clean: int
+    robust: int
+    both: int
+
+    @property
+    def nfr(self) -> float:
+        """Negative flip rate on the images as they are, in [0, 1]; NaN if n is 0."""
+        return share(self.clean, self.n)
+
+    @property
+    def r_nfr(self) -> float:
+        """R-NFR, the negative flip rate under attack, in [0, 1]; NaN if n is 0."""
+        return share(self.robust, self.n)
+
+    @property
+    def b_nfr(self) -> float:
+        """B-NFR, the share of images that flip both as they are and under attack, in [0, 1]; NaN if n is 0."""
+        return share(self.both, self.n)
+
+    @property
+    def s_nfr(self) -> float:
+        """S-NFR = NFR + R-NFR - B-NFR, the share of images with at least one flip, in [0, 1]; NaN if n is 0."""
+        return share(self.clean + self.robust - self.both, self.n)
+
+
+def robust_flips(
+    old: NDArray[np.bool_], new: NDArray[np.bool_], old_robust: NDArray[np.bool_], new_robust: NDArray[np.bool_]
+) -> RobustFlips:
+    """Negative flips with and without an attack (arXiv 2402.17390), from what is right on the same images.
+
+    Args:
+        old: (N,) booleans, whether the old model is right on each image.
+        new: (N,) of the new model.
+        old_robust: (N,) of the old model under attack: on images that were made to mislead the old model.
+        new_robust: (N,) of the new model on images that were made to mislead the new one.
+
+    Raises:
+        ValueError: if they are not booleans of one shape (N,).
+
+    Example:
+        >>> flips = robust_flips(*np.array([[1, 1, 1, 0], [0, 0, 1, 1], [1, 0, 1, 0], [0, 0, 0, 1]], dtype=bool))
+        >>> flips
+        RobustFlips(n=4, clean=2, robust=2, both=1)
+        >>> flips.nfr, flips.r_nfr, flips.b_nfr, flips.s_nfr
+        (0.5, 0.5, 0.25, 0.75)
+    """
+    rights: list[NDArray[Any]] = [np.asarray(right) for right in (old, new, old_robust, new_robust)]
+    if any(right.dtype != np.bool_ or right.ndim != 1 or right.shape != rights[0].shape for right in rights):
+        raise ValueError(f"all must be booleans (N,) alike, got {[f'{right.dtype} {right.shape}' for right in rights]}")
+    clean, robust = rights[0] & ~rights[1], rights[2] & ~rights[3]
+    return RobustFlips(len(clean), int(clean.sum()), int(robust.sum()), int((clean & robust).sum()))
 
 
 def negative_flips(counts: Counts) -> float:
