@@ -123,11 +123,15 @@ class ClipClassifier(nn.Module):
         return F.normalize(features, dim=-1)
 
     def similarity(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
-        """Cosines (B, C) in [-1, 1]; ``classes`` are features already encoded, for many batches of one model.
+        """Cosines (B, C) in [-1, 1]; ``classes`` are features already encoded, for many batches of one model."""
+        return self.compare(self.encode_images(images), self.encode_classes() if classes is None else classes)
+
+    def compare(self, images: Tensor, classes: Tensor) -> Tensor:
+        """Cosines (B, C) of the features of images (B, E) and classes (C, E).
 
         A bias of the classes, where there is one, is added, in units of the cosines.
         """
-        cosines = self.encode_images(images) @ (self.encode_classes() if classes is None else classes).T
+        cosines = images @ classes.T
         return cosines if self.class_bias is None else cosines + self.class_bias * self.temperature
 
     def forward(self, images: Tensor) -> Tensor:
