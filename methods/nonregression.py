@@ -1,6 +1,6 @@
 """Training that avoids negative flips: images that the old model gets right and the new one wrong.
 
-Both methods distil where a model was right. Here they train on target and protected images together, cross-entropy and
+These methods distil where a model was right. Here they train on target and protected images together, cross-entropy and
 distances alike on z = similarity / tau, so on cosines times 20 by default, the size of ordinary logits; on a plain
 classifier ``tau`` is usually 1.
 """
@@ -61,9 +61,11 @@ class RCATSettings(NonRegressionSettings):
 class NonRegression(RoundStrategy):
     """Cross-entropy on target and protected images, beside the old model's outputs on both."""
 
+    alters_images = False  # whether steps show other images than the batches hold
+
     def prepare_round(self) -> None:
         """Keep the old model's outputs."""
-        self.old = OldOutputs(self, target=True, protected=True)
+        self.old = OldOutputs(self, target=True, protected=True, altered=self.alters_images)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         super()._after_training_exp(**kwargs)

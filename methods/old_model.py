@@ -20,21 +20,25 @@ class OldOutputs:
     """Similarities of the model as it is when this is made, on the images of each later step.
 
     Where a step shows the images as they are, they are computed once per round, on the whole pools asked for. Where it
-    shows random views, a frozen copy of the model sees the very same views: one more forward pass per step.
+    shows random views, or images that the method alters, a frozen copy of the model sees the very same: one more
+    forward pass per step.
 
     Args:
         strategy: a ``RoundStrategy`` whose batches are ready, so in ``prepare_round`` or later.
         target: whether outputs on target images are wanted.
         protected: whether outputs on protected images are wanted.
+        altered: whether the strategy alters the images of a step.
     """
 
-    def __init__(self, strategy: RoundStrategy, target: bool = False, protected: bool = False) -> None:
+    def __init__(
+        self, strategy: RoundStrategy, target: bool = False, protected: bool = False, altered: bool = False
+    ) -> None:
         self.strategy = strategy
         self.wanted = {"target": target, "protected": protected}
         pools = {name: getattr(strategy.batches, name) for name, wanted in self.wanted.items() if wanted}
         self._copy: Callable[[Tensor], Tensor] | None = None
         self._kept: dict[str, Tensor] = {}
-        if any(pool.augment for pool in pools.values()):
+        if altered or any(pool.augment for pool in pools.values()):
             self._copy = frozen_similarity(strategy.model)
         else:
             self._kept = {name: self._on(pool) for name, pool in pools.items()}

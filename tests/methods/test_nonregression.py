@@ -1,4 +1,4 @@
-"""PCT and RCAT against losses written out image by image in float64."""
+"""PCT and RCAT, under attack as well, against losses written out image by image in float64."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from scipy.special import rel_entr, softmax
 from torch import nn
 
 import methods
+from methods.adversarial import RCATAdv
 from methods.nonregression import (
     PCT,
     RCAT,
@@ -199,12 +200,13 @@ def test_every_step_of_pct_has_the_loss_written_out(changes, any_model, any_stre
 PHASES = [("plain", 1, 0.5, 0), ("plain", 2, 0.5, 1), ("plain", 4, 0.0, 0), ("plain", 4, 0.9, 3), ("clip", 5, 0.5, 2)]
 
 
+@pytest.mark.parametrize("strategy_class", [RCAT, RCATAdv])
 @pytest.mark.parametrize("any_model, steps, first_share, first", PHASES, indirect=["any_model"])
-def test_every_step_of_rcat_has_the_loss_written_out(any_model, steps, first_share, first, any_stream):
+def test_every_step_of_rcat_has_the_loss_written_out(any_model, steps, first_share, first, any_stream, strategy_class):
     old_model, common, z = any_model
     wanted, models = [], []
 
-    class Watched(RCAT):
+    class Watched(strategy_class):
         def round_loss(self, logits, labels):
             models.append(copy.deepcopy(self.model).eval())
             with torch.no_grad():
@@ -215,7 +217,7 @@ def test_every_step_of_rcat_has_the_loss_written_out(any_model, steps, first_sha
                     wanted.append(written_out_rcat(new, z(models[first], self.mb_x), old, labels, self.settings))
             return super().round_loss(logits, labels)
 
-    setting = RCATSettings(steps=steps, first_share=first_share, weights=(0.3, 0.4), **common)
+    setting = strategy_class.SETTINGS(steps=steps, first_share=first_share, weights=(0.3, 0.4), **common)
     losses = trained(Watched, old_model, any_stream, setting).losses
     assert [loss.item() for loss in losses] == pytest.approx(wanted, rel=1e-3, abs=1e-4)
 
@@ -247,7 +249,7 @@ def test_more_weight_on_the_old_model_stays_nearer_to_it(strategy_class, larger,
     assert distances[1] < 0.5 * distances[0]
 
 
-@pytest.mark.parametrize("strategy_class", [PCT, RCAT])
+@pytest.mark.parametrize("strategy_class", [PCT, RCAT, RCATAdv])
 def test_no_old_model_is_held_after_the_round(strategy_class, plain, any_stream):
     strategy = trained(strategy_class, plain, any_stream, strategy_class.SETTINGS(steps=3, **PLAIN))
     assert not hasattr(strategy, "old") and getattr(strategy, "tuned", None) is None
@@ -276,7 +278,7 @@ def test_weights_that_leave_cross_entropy_nothing_are_refused(pair):
         RCATSettings(weights=pair)
 
 
-@pytest.mark.parametrize("name", ["pct", "rcat"])
+@pytest.mark.parametrize("name", ["pct", "rcat", "rcat-adv"])
 def test_every_value_of_the_grid_is_a_setting(name):
     chosen = methods.load(name).SETTINGS
     for field, values in chosen.GRID.items():
