@@ -195,19 +195,23 @@ class RoundStrategy(SupervisedTemplate):
         """Nothing: Avalanche's would put every parameter, frozen ones too, into the optimizer."""
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
-        """A fresh AdamW per round, with linear warm-up and cosine decay to 0 over its steps."""
+        """Make the model ready, and the round's optimizer."""
         self.model.to(self.device)
         self.prepare_model()
         if self.held_out is not None and not self.holds_out:
             # for plugins; from the start, so that all who share the training have the same weights
             classes = predict_logits(self.model, self.batches.target.images[:1]).shape[1]
             add_class_bias(self.model, classes)
+        self.renew_optimizer(self.settings.steps)
+
+    def renew_optimizer(self, steps: int) -> None:
+        """A fresh AdamW, with linear warm-up and cosine decay to 0 over ``steps``: those of a round, or of a part."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         s = self.settings
         self.optimizer = torch.optim.AdamW(parameters, lr=s.lr, weight_decay=s.weight_decay, fused=True)
-        warmup = max(1, round(s.warmup * s.steps))
+        warmup = max(1, round(s.warmup * steps))
         rise = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1 / warmup, total_iters=warmup - 1 or 1)
-        fall = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, max(1, s.steps - warmup))
+        fall = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, max(1, steps - warmup))
         self.scheduler = torch.optim.lr_scheduler.SequentialLR(self.optimizer, [rise, fall], [warmup])
 
     def _before_training_exp(self, **kwargs: Any) -> None:
