@@ -157,12 +157,6 @@ class FisherMerge(WeightSpace):
     settings: FisherSettings
     uses_protected = True
 
-    def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
-        """Keep the old weights; ask for protected data before any step is taken."""
-        if strategy.protected is None:
-            raise ValueError(f"{type(self).__name__} needs protected data: call protect(experience) before train")
-        super().before_training_exp(strategy, **kwargs)
-
     def prepare(self, strategy: RoundStrategy) -> None:
         """Measure both models' Fisher information."""
         self.old_fisher = self.fisher(strategy, self.old, strategy.protected)

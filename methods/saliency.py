@@ -6,25 +6,32 @@ The score of weight W_ij, of inputs z (L tokens, inputs j) of one sample, with S
     Phi_ij = mean phi_ij on one set / mean phi_ij on the other  (Eq. 10)
 
 phi is a product of a row and a column, so its sum over samples is one matrix product and the samples' (B, outputs,
-inputs) scores are never made.
+inputs) scores are never made. What a model's linear layers are given for a set, ``show`` lets any measure see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.batches import ImagePool, generator
 from methods.clip import ClipClassifier
 from methods.distributed import undivided
 from methods.images import as_float
-from methods.weight_space import State
+
+if TYPE_CHECKING:
+    from methods.strategy import RoundStrategy
+    from methods.weight_space import State
 
 BATCH = 256  # images per forward pass
+
+# of a weight's name, the weight, inputs (B, L, inputs) and where they are no padding, (B, L) bool or None for all
+See = Callable[[str, Tensor, Tensor, Tensor | None], None]
 
 
 class Side(NamedTuple):
@@ -39,7 +46,15 @@ def in_text_tower(model: nn.Module, name: str) -> bool:
     return isinstance(model, ClipClassifier) and not name.startswith("clip.visual.")
 
 
-@torch.no_grad()
+def sides(strategy: RoundStrategy, limit: int) -> tuple[Side, Side]:
+    """Up to ``limit`` images, and the classes, of the target and of the protected data of a round."""
+    rng, drawn = generator(strategy.seed, "uwm"), []  # for others as well: the same images for all who ask for as many
+    for pool in (ImagePool(data, strategy.device) for data in (strategy.experience, strategy.protected)):
+        rows = torch.randperm(len(pool), generator=rng)[:limit]
+        drawn.append(Side(pool.images[rows.to(pool.images.device)], pool.classes))
+    return drawn[0], drawn[1]
+
+
 def saliencies(
     model: nn.Module, side: Side, chosen: Callable[[nn.Module, str], bool] = lambda model, name: True
 ) -> State:
@@ -50,12 +65,30 @@ def saliencies(
     Raises:
         ValueError: none of the chosen weights was met.
     """
+    sums: State = {}
+
+    def add(name: str, weight: Tensor, inputs: Tensor, real: Tensor | None) -> None:
+        batch_sum = saliency_sum(weight, inputs, real)
+        sums[name] = sums[name] + batch_sum if name in sums else batch_sum
+
+    show(model, side, add, chosen)
+    return sums
+
+
+@torch.no_grad()
+def show(
+    model: nn.Module, side: Side, see: See, chosen: Callable[[nn.Module, str], bool] = lambda model, name: True
+) -> None:
+    """Let ``see`` look at what the chosen linear layers of ``model`` are given for a side's images and prompts.
+
+    Raises:
+        ValueError: none of the chosen weights was met.
+    """
     names = {id(weight): name for name, weight in model.named_parameters()}
     device = next(model.parameters()).device
-    sums: State = {}
-    lengths = prompt_lengths(model)
+    lengths, met = prompt_lengths(model), set()
 
-    def see(weight: Tensor, inputs: Tensor) -> None:
+    def watch(weight: Tensor, inputs: Tensor) -> None:
         name, real = names[id(weight)], None
         if not chosen(model, name):
             return
@@ -63,21 +96,20 @@ def saliencies(
             inputs = inputs[side.classes]
             real = torch.arange(inputs.shape[1], device=device) < lengths[side.classes, None]
         with torch.autocast(device.type, enabled=False):
-            batch_sum = saliency_sum(weight, inputs.to(weight.dtype), real)
-        sums[name] = sums[name] + batch_sum if name in sums else batch_sum
+            see(name, weight, inputs.to(weight.dtype), real)
+        met.add(name)
 
     was_training = model.training
     model.eval()
-    with undivided(), watching_inputs(model, see):
+    with undivided(), watching_inputs(model, watch):
         for batch in side.images.split(BATCH):
             pixels = as_float(batch.to(device))
             model.encode_images(pixels) if isinstance(model, ClipClassifier) else model(pixels)
         if isinstance(model, ClipClassifier):
             model.encode_classes()
     model.train(was_training)
-    if not sums:
-        raise ValueError("the model has no linear layer whose weights could be scored: choose another method")
-    return sums
+    if not met:
+        raise ValueError("the model has no linear layer whose inputs could be seen: choose another method")
 
 
 def prompt_lengths(model: nn.Module) -> Tensor:

@@ -24,9 +24,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from methods.batches import ImagePool, generator
 from methods.clip import ClipClassifier
-from methods.saliency import Side, carries, in_text_tower, rank, saliencies
+from methods.saliency import carries, in_text_tower, rank, saliencies, sides
 from methods.strategy import RoundStrategy, Score, Settings
 from methods.weight_space import State, WeightSpace, WeightSpaceSettings
 
@@ -123,11 +122,6 @@ class UWMProtect(WeightSpace):
     settings: UWMKeepSettings
     uses_protected = True
 
-    def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
-        """Keep the old weights; ask for protected data before any step is taken."""
-        _require_protected(strategy)
-        super().before_training_exp(strategy, **kwargs)
-
     def prepare(self, strategy: RoundStrategy) -> None:
         """Draw images and rank the weights by them; the model holds other ones afterwards."""
         self.target, self.protected = sides(strategy, self.settings.calibration)
@@ -164,25 +158,6 @@ class UWMRepair(UWMProtect):
     def target_weights(self) -> State:
         """The trained ones."""
         return self.new
-
-
-def sides(strategy: RoundStrategy, limit: int) -> tuple[Side, Side]:
-    """Up to ``limit`` images, and the classes, of the target and of the protected data of a ``RoundStrategy``.
-
-    Raises:
-        ValueError: there is no protected data.
-    """
-    _require_protected(strategy)
-    rng, drawn = generator(strategy.seed, "uwm"), []
-    for pool in (ImagePool(data, strategy.device) for data in (strategy.experience, strategy.protected)):
-        rows = torch.randperm(len(pool), generator=rng)[:limit]
-        drawn.append(Side(pool.images[rows.to(pool.images.device)], pool.classes))
-    return drawn[0], drawn[1]
-
-
-def _require_protected(strategy: RoundStrategy) -> None:
-    if strategy.protected is None:
-        raise ValueError("weights manipulation needs protected data: call protect(experience) before train")
 
 
 def published(model: nn.Module, name: str) -> bool:

@@ -58,7 +58,9 @@ class WeightSpace(SupervisedPlugin):
         return self.settings.coefficients
 
     def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
-        """Keep the old weights."""
+        """Keep the old weights; ask for protected data, where it is needed, before any step is taken."""
+        if self.uses_protected and strategy.protected is None:
+            raise ValueError(f"{type(self).__name__} needs protected data: call protect(experience) before train")
         self.old = snapshot(strategy.model)
 
     def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
