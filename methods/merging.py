@@ -114,7 +114,7 @@ class TIES(WeightSpace):
 
     def prepare(self, strategy: RoundStrategy) -> None:
         """Merge the task vectors; nothing is trimmed where the round changed nothing."""
-        before, vector = task_vector(_before_stream(strategy, self.old), self.old), task_vector(self.old, self.new)
+        before, vector = task_vector(before_stream(strategy, self.old), self.old), task_vector(self.old, self.new)
         self.change: State = {}
         if _changes(vector):
             vectors = [before, vector] if _changes(before) else [vector]
@@ -200,7 +200,7 @@ class PTM(WeightSpace):
     def before_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Keep the old weights and go back to the pretrained ones."""
         super().before_training_exp(strategy, **kwargs)
-        self.start = _before_stream(strategy, self.old)
+        self.start = before_stream(strategy, self.old)
         strategy.model.load_state_dict(self.start)
 
     def prepare(self, strategy: RoundStrategy) -> None:
@@ -260,7 +260,7 @@ class Soup(WeightSpace):
                 soup, best = [*soup, number], tasted
 
 
-def _before_stream(strategy: RoundStrategy, old: State) -> State:
+def before_stream(strategy: RoundStrategy, old: State) -> State:
     """Pretrained weights on the devices of ``old``; those of ``old`` where there are none."""
     known = strategy.pretrained.state_dict() if strategy.pretrained is not None else {}
     return {key: known[key].to(value.device) if key in known else value for key, value in old.items()}

@@ -6,6 +6,7 @@ result should be one of its arguments, so that a model that did not change stays
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from methods.weight_space import State
 
+PARALLEL = 0.9995  # |cosine| of two tensors above which an arc is as good as its chord, and is hard to compute
 FISHER_FLOOR = 1e-6  # of the mean: where neither model's Fisher information says anything, plain interpolation
 
 
@@ -48,6 +50,25 @@ def fisher_average(
         of_b = coefficient * fisher_b[key].clamp_min(FISHER_FLOOR)
         shares[key] = of_b / (of_a + of_b)
     return _interpolated(a, b, coefficient, shares)
+
+
+def slerp(a: State, b: State, coefficient: float) -> State:
+    """sin((1 - c) w) / sin w a + sin(c w) / sin w b, tensor by tensor, with w the angle between the two.
+
+    Plain interpolation where |cos w| > ``PARALLEL``, or where one of the two is 0 and there is no angle.
+
+    Args:
+        a: weights at 0.
+        b: weights at 1, with the keys of ``a``.
+        coefficient: c.
+    """
+    merged = interpolate(a, b, coefficient)
+    for key, value in a.items():
+        if value.is_floating_point() and abs(cosine := _cosine(value, b[key])) <= PARALLEL:
+            angle = math.acos(cosine)
+            of_a, of_b = (math.sin(share * angle) / math.sin(angle) for share in (1 - coefficient, coefficient))
+            merged[key] = of_a * value + of_b * b[key]
+    return merged
 
 
 def average(states: Sequence[State]) -> State:
@@ -112,11 +133,31 @@ def ties(vectors: Sequence[State], keep: float) -> State:
     return merged
 
 
+def magmax(vectors: Sequence[State]) -> State:
+    """Of each entry the vectors' value of greatest magnitude, the last one of a tie (MagMax, arXiv 2407.06322).
+
+    Args:
+        vectors: one or more, with the same keys.
+    """
+    greatest = {key: value.clone() for key, value in vectors[0].items()}
+    for vector in vectors[1:]:
+        for key, value in greatest.items():
+            greatest[key] = torch.where(vector[key].abs() >= value.abs(), vector[key], value)
+    return greatest
+
+
 def mean_one(importance: Mapping[str, Tensor]) -> State:
     """``importance`` divided by the mean of all its entries; zeros where all are zero."""
     total = torch.stack([value.sum() for value in importance.values()]).sum()
     mean = total / sum(value.numel() for value in importance.values())
     return {key: torch.where(mean > 0, value / mean, 0.0) for key, value in importance.items()}
+
+
+def _cosine(a: Tensor, b: Tensor) -> float:
+    """Of two tensors of one shape; 1 where one of them is 0."""
+    a, b = a.double(), b.double()
+    lengths = float(a.norm() * b.norm())
+    return float((a * b).sum()) / lengths if lengths else 1.0
 
 
 def _interpolated(a: State, b: State, coefficient: float, shares: Mapping[str, Tensor]) -> State:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 
+import torch
+
 import methods
 from methods.clip import predict_logits
 from methods.weight_space import held_out_share
@@ -34,3 +36,38 @@ def accuracy(model, data, label: int) -> float:
     """Share of the images of one class that ``model`` gets right."""
     rows = data.labels == label
     return (predict_logits(model, data.images[rows]).argmax(1) == label).float().mean().item()
+
+
+def few(name: str) -> dict[str, int]:
+    """Settings that keep the measurements of a weight-space plugin short."""
+    fields = methods.load(methods.run_as(name)).SETTINGS.model_fields
+    return {key: 8 for key in ("fisher_samples", "calibration") if key in fields}
+
+
+def equal(one, other) -> bool:
+    """Whether two states are equal bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def replayed(name: str, base, trained, stream, round_: int = 0, **changes):
+    """The plugin ``name`` after a round that took ``base`` to ``trained``, without the cost of training."""
+
+    class Replayed(methods.load(f"finetune+{name}")):
+        def training_epoch(self, **kwargs):
+            self.model.load_state_dict(trained.state_dict())
+
+    strategy = Replayed(model=copy.deepcopy(base), settings=Replayed.SETTINGS(steps=1, **few(name) | changes))
+    strategy.protect(stream.protected[round_])
+    strategy.train(stream.train[round_], eval_streams=[])
+    return strategy
+
+
+def second_round(name: str, base, first, stream, **changes):
+    """The strategy ``name`` after a second round that starts from ``first``."""
+    strategy_class = methods.load(name)
+    settings = strategy_class.SETTINGS(**{"steps": 3, "lr": 1e-3} | changes)
+    strategy = strategy_class(model=copy.deepcopy(first), settings=settings)
+    strategy.pretrained = base
+    strategy.protect(stream.protected[1])
+    strategy.train(stream.train[1], eval_streams=[])
+    return strategy

@@ -14,20 +14,14 @@ from methods.clip import predict_logits
 from methods.fisher import fisher_information
 from methods.state_arithmetic import average, mean_one, ties
 from tests.conftest import make_toy_stream
-from tests.methods.developing import accuracy, develop
+from tests.methods.developing import accuracy, develop, equal, few, replayed, second_round
 
-PLUGINS = ["wise-ft", "task-arithmetic", "ties", "dare", "fisher-merge", "bcwi", "ptm", "soup"]
+PLUGINS = [
+    *("wise-ft", "task-arithmetic", "ties", "dare", "fisher-merge", "bcwi", "ptm", "soup"),
+    *("slerp", "magmax"),
+]
 MERGES = [name for name in PLUGINS if name != "soup"]
-TO_THE_NEW = ["wise-ft", "task-arithmetic", "fisher-merge", "bcwi"]  # theta_new at 1
-
-
-def few(name: str) -> dict[str, int]:
-    """Settings that keep a test short."""
-    return {"fisher_samples": 8} if name in ("fisher-merge", "bcwi") else {}
-
-
-def equal(one, other) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+TO_THE_NEW = ["wise-ft", "task-arithmetic", "fisher-merge", "bcwi", "slerp"]  # theta_new at 1
 
 
 def distance(one, other) -> float:
@@ -36,19 +30,6 @@ def distance(one, other) -> float:
 
 def copied(model):
     return copy.deepcopy(model.state_dict())
-
-
-def replayed(name: str, base, trained, stream, round_: int = 0):
-    """The plugin ``name`` after a round that took ``base`` to ``trained``, without the cost of training."""
-
-    class Replayed(methods.load(f"finetune+{name}")):
-        def training_epoch(self, **kwargs):
-            self.model.load_state_dict(trained.state_dict())
-
-    strategy = Replayed(model=copy.deepcopy(base), settings=Replayed.SETTINGS(steps=1, **few(name)))
-    strategy.protect(stream.protected[round_])
-    strategy.train(stream.train[round_], eval_streams=[])
-    return strategy
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +97,8 @@ def test_every_coefficient_is_proposed_and_each_gives_another_model(name, develo
     assert [name for name, _ in proposed] == [f"coefficient {c:g}" for c in strategy.settings.coefficients]
     old = strategy.weight_space.old
     distances = [distance(weights, old) for _, weights in proposed]
-    assert distances == sorted(distances) and distances[0] > 0 and len(set(distances)) == len(distances)
+    assert distances[0] > 0 and len(set(distances)) == len(distances)
+    assert distances == sorted(distances)
 
 
 @pytest.mark.parametrize("name", ["bcwi", "fisher-merge"])
@@ -179,17 +161,6 @@ def test_bcwi_is_the_published_formula(developed):
 
 
 # Several rounds
-
-
-def second_round(name: str, base, first, stream, **changes):
-    """The strategy ``name`` after a second round that starts from ``first``."""
-    strategy_class = methods.load(name)
-    settings = strategy_class.SETTINGS(**{"steps": 3, "lr": 1e-3} | changes)
-    strategy = strategy_class(model=copy.deepcopy(first), settings=settings)
-    strategy.pretrained = base
-    strategy.protect(stream.protected[1])
-    strategy.train(stream.train[1], eval_streams=[])
-    return strategy
 
 
 def test_ptm_learns_apart_from_what_earlier_rounds_changed(two_rounds, toy_base, naive):
