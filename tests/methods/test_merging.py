@@ -18,10 +18,10 @@ from tests.methods.developing import accuracy, develop, equal, few, replayed, se
 
 PLUGINS = [
     *("wise-ft", "task-arithmetic", "ties", "dare", "fisher-merge", "bcwi", "ptm", "soup"),
-    *("slerp", "magmax"),
+    *("slerp", "magmax", "regmean", "safe-layers"),
 ]
 MERGES = [name for name in PLUGINS if name != "soup"]
-TO_THE_NEW = ["wise-ft", "task-arithmetic", "fisher-merge", "bcwi", "slerp"]  # theta_new at 1
+TO_THE_NEW = ["wise-ft", "task-arithmetic", "fisher-merge", "bcwi", "slerp", "safe-layers"]  # theta_new at 1
 
 
 def distance(one, other) -> float:
@@ -98,10 +98,10 @@ def test_every_coefficient_is_proposed_and_each_gives_another_model(name, develo
     old = strategy.weight_space.old
     distances = [distance(weights, old) for _, weights in proposed]
     assert distances[0] > 0 and len(set(distances)) == len(distances)
-    assert distances == sorted(distances)
+    assert distances == sorted(distances) or name == "regmean"  # which is near in outputs, not in weights
 
 
-@pytest.mark.parametrize("name", ["bcwi", "fisher-merge"])
+@pytest.mark.parametrize("name", ["bcwi", "fisher-merge", "regmean", "safe-layers"])
 def test_a_plugin_that_needs_protected_data_says_so_before_it_trains(name, toy_base, toy_stream):
     strategy_class = methods.load(f"finetune+{name}")
     strategy = strategy_class(model=copy.deepcopy(toy_base), settings=strategy_class.SETTINGS(steps=1))
