@@ -159,16 +159,21 @@ class StepBatches:
     def __iter__(self) -> Iterator[list[Tensor]]:
         for step in range(self.start, self.steps):
             self._drawn = step + 1
-            self.target_rows = self._target_draws.take(step * self.targets_per_step, self.targets_per_step)
-            rng = generator(self.seed, f"augmentation step {step}")
-            parts = [self.target.views(self.target_rows, rng)]
-            if self.protected is not None:
-                self._draw_protected(step)
-                parts.append(self.protected.views(self.protected_rows, rng))
-            x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+            x, y = self.draw(step)
             yield [x, y, torch.zeros_like(y)]
             if self.after_step is not None:
                 self.after_step()
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images and labels of a step, whose rows then stand in the attributes."""
+        self.target_rows = self._target_draws.take(step * self.targets_per_step, self.targets_per_step)
+        rng = generator(self.seed, f"augmentation step {step}")
+        parts = [self.target.views(self.target_rows, rng)]
+        if self.protected is not None:
+            self._draw_protected(step)
+            parts.append(self.protected.views(self.protected_rows, rng))
+        x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return x, y
 
     def class_means(self, values: Tensor) -> Tensor:
         """Means (K,) over the classes of the step of ``values`` (K * b,), one for each of its protected images."""

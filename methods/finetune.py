@@ -75,15 +75,12 @@ class PartSettings(Settings):
     target_share: float = Field(0.25, gt=0, lt=1, description="share of a batch that shows the target")
 
 
-class PartStrategy(RoundStrategy):
-    """Cross-entropy on target and protected images that trains a part of the model.
+class TrainsPart(RoundStrategy):
+    """Trains a part of the model.
 
     The rest is frozen for the round, running statistics included, and then as trainable as it was. Nothing is kept for
     a backward pass through it.
     """
-
-    SETTINGS = PartSettings
-    settings: PartSettings
 
     def trained_part(self) -> list[nn.Parameter]:
         """The parameters to train; those that do not exist yet are added to the model."""
@@ -97,15 +94,22 @@ class PartStrategy(RoundStrategy):
         for parameter in part:
             parameter.requires_grad_(True)
 
-    def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy over the batch."""
-        return prompt_contrastive(logits * self.temperature, labels, self.settings.tau)
-
     def _after_training_exp(self, **kwargs: Any) -> None:
         super()._after_training_exp(**kwargs)
         for parameter, trainable in self._trainable.items():
             parameter.requires_grad_(trainable)
         self._trainable = {}
+
+
+class PartStrategy(TrainsPart):
+    """Cross-entropy on target and protected images that trains a part of the model."""
+
+    SETTINGS = PartSettings
+    settings: PartSettings
+
+    def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy over the batch."""
+        return prompt_contrastive(logits * self.temperature, labels, self.settings.tau)
 
 
 class LinearProbeSettings(PartSettings):

@@ -177,15 +177,12 @@ class RoundStrategy(SupervisedTemplate):
         if self.uses_protected and self.protected is None:
             raise ValueError(f"{type(self).__name__} needs protected data: call protect(experience) before train")
         protected = ImagePool(self.protected, self.device) if self.uses_protected else None
-        self.dataloader = StepBatches(
-            ImagePool(self.experience, self.device),
-            protected,
-            self.settings.steps,
-            self.settings.batch_size,
-            self.target_share,
-            self.seed,
-            self._after_step,
-        )
+        self.dataloader = self.make_batches(ImagePool(self.experience, self.device), protected)
+
+    def make_batches(self, target: ImagePool, protected: ImagePool | None) -> StepBatches:
+        """The round's batches, which call ``self._after_step``."""
+        s = self.settings
+        return StepBatches(target, protected, s.steps, s.batch_size, self.target_share, self.seed, self._after_step)
 
     def _after_step(self) -> None:
         if self.between_steps is not None:
@@ -195,16 +192,16 @@ class RoundStrategy(SupervisedTemplate):
         """Nothing: Avalanche's would put every parameter, frozen ones too, into the optimizer."""
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
-        """Make the model ready, and the round's optimizer."""
+        """Make the model, then the optimizer, ready for the round."""
         self.model.to(self.device)
         self.prepare_model()
         if self.held_out is not None and not self.holds_out:
             # for plugins; from the start, so that all who share the training have the same weights
             classes = predict_logits(self.model, self.batches.target.images[:1]).shape[1]
             add_class_bias(self.model, classes)
-        self.renew_optimizer(self.settings.steps)
+        self.start_optimizer(self.settings.steps)
 
-    def renew_optimizer(self, steps: int) -> None:
+    def start_optimizer(self, steps: int) -> None:
         """A fresh AdamW, with linear warm-up and cosine decay to 0 over ``steps``: those of a round, or of a part."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         s = self.settings
