@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from methods.clip import ClipClassifier
 from methods.merging_by_inputs import angular_gaps, inner_products, mean_cosine, regression_mean
 from methods.saliency import Side
+from methods.tokenizer import ByteTokenizer
 from tests.methods.developing import develop, replayed
 
 VISION = "clip.visual.transformer.resblocks.2.mlp.c_proj"
@@ -23,6 +25,12 @@ TEXT = "clip.transformer.resblocks.1.mlp.c_fc"
 def naive(toy_base, toy_stream):
     """A model that was fine-tuned on the first target."""
     return develop("finetune", toy_base, toy_stream, steps=10, lr=1e-3).model
+
+
+@pytest.fixture(scope="module")
+def wordy(toy_base):
+    """The toy model with prompts of different lengths."""
+    return ClipClassifier(toy_base.clip, ["a.", "a prompt.", "quite a long prompt."], ByteTokenizer(77)).eval()
 
 
 @torch.no_grad()
@@ -98,10 +106,10 @@ def test_layers_that_are_equal_stay_bit_for_bit():
 
 
 @pytest.mark.parametrize("layer", [VISION, TEXT])
-def test_products_are_those_of_all_tokens_of_a_sides_samples(layer, toy_base, toy_stream):
-    side = Side(toy_stream.test[0].images[:300], [1, 3])
-    wanted = products(torch.cat(given(toy_base, layer, side)), 0.9)
-    found = inner_products(toy_base, side, 0.9)[f"{layer}.weight"].double()
+def test_products_are_those_of_all_tokens_of_a_sides_samples(layer, wordy, toy_stream):
+    side = Side(toy_stream.test[0].images[:300], [1, 2])
+    wanted = products(torch.cat(given(wordy, layer, side)), 0.9)
+    found = inner_products(wordy, side, 0.9)[f"{layer}.weight"].double()
     assert (found - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
@@ -153,12 +161,12 @@ def counted_gap(protected: list[torch.Tensor], target: list[torch.Tensor]) -> fl
     return math.acos(across) - math.acos(within)
 
 
-def test_gaps_are_those_of_pairs_of_images_and_of_prompts(toy_base, toy_stream):
+def test_gaps_are_those_of_pairs_of_images_and_of_prompts(wordy, toy_stream):
     data = toy_stream.data[0]
-    protected, target = Side(data.protected.images[:20], list(range(5))), Side(data.train.images[:10], [5])
-    found = angular_gaps(toy_base, protected, target)
+    protected, target = Side(data.protected.images[:20], [0, 1]), Side(data.train.images[:10], [2])
+    found = angular_gaps(wordy, protected, target)
     for layer in (VISION, TEXT):
-        wanted = counted_gap(*(given(toy_base, layer, side) for side in (protected, target)))
+        wanted = counted_gap(*(given(wordy, layer, side) for side in (protected, target)))
         assert found[f"{layer}.weight"] == pytest.approx(wanted, abs=2e-4)
     assert found[f"{VISION}.weight"] > 0.01  # the target looks different
 
