@@ -74,7 +74,8 @@ class ELODI(RoundStrategy):
         self.ensemble += [OldOutputs(self, target=True, protected=True) for end in ends if end == step]
         if step in (0, *ends):
             self.model.load_state_dict(self.start)
-            self.start_optimizer(min(end for end in (*ends, self.settings.steps) if end > step) - step)
+            end = min(end for end in (*ends, self.settings.steps) if end > step)
+            self.start_optimizer(self.settings.lr, end - step)
 
     def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of a member; with the distillation, once all are trained."""

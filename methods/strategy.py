@@ -142,6 +142,10 @@ class RoundStrategy(SupervisedTemplate):
         """The scalar loss of a training batch: logits (B, C), labels (B,), target images first."""
         raise NotImplementedError
 
+    def trained_weights(self) -> list[nn.Parameter]:
+        """What the optimizer changes: the weights of the model that are not frozen."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
     @property
     def proposes(self) -> bool:
         """Whether ``propose`` offers models after the round, in place of the points along its training."""
@@ -192,21 +196,21 @@ class RoundStrategy(SupervisedTemplate):
         """Nothing: Avalanche's would put every parameter, frozen ones too, into the optimizer."""
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
-        """Make the model, then the optimizer, ready for the round."""
+        """Make model and optimizer ready for the round."""
         self.model.to(self.device)
         self.prepare_model()
         if self.held_out is not None and not self.holds_out:
-            # for plugins; from the start, so that all who share the training have the same weights
-            classes = predict_logits(self.model, self.batches.target.images[:1]).shape[1]
-            add_class_bias(self.model, classes)
-        self.start_optimizer(self.settings.steps)
+            self.add_class_bias()  # for plugins; from the start: all who share the training have the same weights
+        self.start_optimizer(self.settings.lr, self.settings.steps)
 
-    def start_optimizer(self, steps: int) -> None:
-        """A fresh AdamW, with linear warm-up and cosine decay to 0 over ``steps``: those of a round, or of a part."""
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        s = self.settings
-        self.optimizer = torch.optim.AdamW(parameters, lr=s.lr, weight_decay=s.weight_decay, fused=True)
-        warmup = max(1, round(s.warmup * steps))
+    def add_class_bias(self) -> None:
+        """Give the model a bias of 0 for each class, unless it has one."""
+        add_class_bias(self.model, predict_logits(self.model, self.batches.target.images[:1]).shape[1])
+
+    def start_optimizer(self, lr: float, steps: int) -> None:
+        """A fresh AdamW for the next ``steps`` steps, with linear warm-up to ``lr`` and cosine decay to 0 over them."""
+        weight_decay, warmup = self.settings.weight_decay, max(1, round(self.settings.warmup * steps))
+        self.optimizer = torch.optim.AdamW(self.trained_weights(), lr=lr, weight_decay=weight_decay, fused=True)
         rise = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1 / warmup, total_iters=warmup - 1 or 1)
         fall = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, max(1, steps - warmup))
         self.scheduler = torch.optim.lr_scheduler.SequentialLR(self.optimizer, [rise, fall], [warmup])
@@ -227,7 +231,7 @@ class RoundStrategy(SupervisedTemplate):
 
     def optimizer_step(self) -> None:
         """One step of optimizer and schedule; keeps the loss without waiting for the device."""
-        average_gradients(self.model.parameters())
+        average_gradients(p for group in self.optimizer.param_groups for p in group["params"])
         super().optimizer_step()
         self.scheduler.step()
         self.losses.append(self.loss.detach().reshape(()))

@@ -150,12 +150,12 @@ class LinearMerge(Finetune):
     def prepare_round(self) -> None:
         """Keep the weights that both trainings start from; the first may begin."""
         self.start: State = snapshot(self.model)
-        self.start_optimizer(self.first or self.settings.steps)
+        self.start_optimizer(self.settings.lr, self.first or self.settings.steps)
 
     def _after_step(self) -> None:
         if len(self.losses) == self.first:
             self.model.load_state_dict(self.start)
-            self.start_optimizer(self.settings.steps - self.first)
+            self.start_optimizer(self.settings.lr, self.settings.steps - self.first)
         super()._after_step()
 
     def _after_training_exp(self, **kwargs: Any) -> None:

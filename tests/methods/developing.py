@@ -12,6 +12,7 @@ from methods.weight_space import held_out_share
 
 RUNNABLE = [methods.run_as(name) for name in methods.METHODS]
 TRAINING = [name for name in RUNNABLE if methods.load(name).trains]
+SMALL = {"steps": 4, "batch_size": 32}
 
 
 def develop(name: str, base, stream, seed: int = 0, rounds: int = 1, **changes):
@@ -71,3 +72,35 @@ def second_round(name: str, base, first, stream, **changes):
     strategy.protect(stream.protected[1])
     strategy.train(stream.train[1], eval_streams=[])
     return strategy
+
+
+class Steps:
+    """Keeps what each step of a round computed."""
+
+    def before_training_exp(self, strategy, **kwargs):
+        self.images, self.outputs, self.labels, self.trained = [], [], [], set()
+
+    def after_forward(self, strategy, **kwargs):
+        self.images.append(strategy.mb_x)
+        self.outputs.append(strategy.mb_output.detach().double())
+        self.labels.append(strategy.mb_y)
+        self.trained |= {name for name, p in strategy.model.named_parameters() if p.requires_grad}
+
+    def before_update(self, strategy, **kwargs):
+        self.gradients = {name: p.grad.clone() for name, p in strategy.model.named_parameters() if p.grad is not None}
+
+
+def watched(name, model, stream, round_=0, seed=0, plugins=(), **changes):
+    """A strategy after one round on ``model`` itself, and what its steps computed."""
+    strategy_class, steps = methods.load(name), Steps()
+    settings = strategy_class.SETTINGS(**(SMALL | changes))
+    strategy = strategy_class(model=model, settings=settings, seed=seed, plugins=[steps, *plugins])
+    strategy.protect(stream.protected[round_])
+    strategy.train(stream.train[round_], eval_streams=[])
+    return strategy, steps
+
+
+def moved(before, after) -> set[str]:
+    """Names of the weights that are new or differ."""
+    old = before.state_dict()
+    return {key for key, value in after.state_dict().items() if key not in old or not torch.equal(old[key], value)}

@@ -16,42 +16,9 @@ import methods
 from methods.checkpoints import checkpoint_bytes, load_checkpoint
 from methods.clip import predict_logits
 from methods.objectives import contrast_with_other_classes, contrastive_means, negative_gaps
-from tests.methods.developing import accuracy, develop
+from tests.methods.developing import SMALL, accuracy, develop, moved, watched
 
 PARTS = {"linear-probe": {"class_offsets"}, "heads-only": {"heads_in", "heads_out"}}
-SMALL = {"steps": 4, "batch_size": 32}
-
-
-class Steps:
-    """Keeps what each step of a round computed."""
-
-    def before_training_exp(self, strategy, **kwargs):
-        self.outputs, self.labels, self.trained, self.remembers = [], [], set(), []
-
-    def after_forward(self, strategy, **kwargs):
-        self.outputs.append(strategy.mb_output.detach().double())
-        self.labels.append(strategy.mb_y)
-        self.trained |= {name for name, p in strategy.model.named_parameters() if p.requires_grad}
-
-    def before_update(self, strategy, **kwargs):
-        self.gradients = {name: p.grad.clone() for name, p in strategy.model.named_parameters() if p.grad is not None}
-
-
-def watched(name, model, stream, round_=0, **changes):
-    """A strategy after one round on ``model`` itself, and what its steps computed."""
-    strategy_class, steps = methods.load(name), Steps()
-    settings = strategy_class.SETTINGS(**(SMALL | changes))
-    strategy = strategy_class(model=model, settings=settings, plugins=[steps])
-    strategy.protect(stream.protected[round_])
-    strategy.train(stream.train[round_], eval_streams=[])
-    return strategy, steps
-
-
-def moved(before, after) -> set[str]:
-    """Names of the weights that are new or differ."""
-    old = before.state_dict()
-    return {key for key, value in after.state_dict().items() if key not in old or not torch.equal(old[key], value)}
-
 
 # Losses
 
