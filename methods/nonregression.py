@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor
@@ -36,7 +37,15 @@ class PCTSettings(NonRegressionSettings):
     temperature: float = Field(100.0, gt=0, description="T of the KL divergence, which is multiplied by its square")
 
 
-class RCATSettings(NonRegressionSettings):
+class FineTunedFirstSettings(NonRegressionSettings):
+    """Settings of methods that also distil a fine-tuned model."""
+
+    first_share: float = Field(
+        0.5, ge=0, lt=1, description="share of the steps that fine-tune first, without distances"
+    )
+
+
+class RCATSettings(FineTunedFirstSettings):
     """Hyper-parameters of RCAT; weights and their grid are the authors'."""
 
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {
@@ -46,9 +55,6 @@ class RCATSettings(NonRegressionSettings):
     weights: tuple[float, float] = Field(
         (0.5, 0.4), description="alpha, beta: of the distances to the fine-tuned and to the old model"
     )
-    first_share: float = Field(
-        0.5, ge=0, lt=1, description="share of the steps that fine-tune first, without distances"
-    )
 
     @field_validator("weights")
     @classmethod
@@ -56,6 +62,17 @@ class RCATSettings(NonRegressionSettings):
         if min(weights) < 0 or sum(weights) > 1:
             raise ValueError("weights must not be negative, nor exceed 1 together: cross-entropy has the rest")
         return weights
+
+
+class MPTSettings(FineTunedFirstSettings):
+    """Hyper-parameters of MPT; defaults and the biases' grid are the authors'."""
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {"bias": (0.0, 1.0, 2.0, 4.0)}
+
+    bias: float = Field(4.0, ge=0, description="b, added to the target's logit in the cross-entropy")
+    alpha: float = Field(1.0, ge=0, description="weight of the distances on every image")
+    beta: float = Field(5.0, ge=0, description="further weight of each where its model is right")
+    temperature: float = Field(5.0, gt=0, description="T of the KL divergences")
 
 
 class NonRegression(RoundStrategy):
@@ -93,7 +110,43 @@ class PCT(NonRegression):
         return F.cross_entropy(new, labels) + focal_distillation(distance, right(old, labels), s.alpha, s.beta)
 
 
-class RCAT(NonRegression):
+class FineTunedFirst(NonRegression):
+    """Fine-tunes in the first ``first_share`` of the steps; in the others this model is at hand beside the old one.
+
+    Papers are given the fine-tuned model. Here the round makes it, so that both phases together cost the budget of any
+    method. Weights, optimizer and learning rate go on across the phases.
+    """
+
+    settings: FineTunedFirstSettings
+    tuned: Callable[[Tensor], Tensor] | None  # the model's similarities; None in the first phase
+
+    def prepare_round(self) -> None:
+        """Keep the old model's outputs; nothing is fine-tuned yet."""
+        super().prepare_round()
+        self.tuned = None
+
+    def _before_training_iteration(self, **kwargs: Any) -> None:
+        super()._before_training_iteration(**kwargs)
+        if len(self.losses) == int(self.settings.first_share * self.settings.steps):
+            self.tuned = frozen_similarity(self.model)
+
+    def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy in the first phase."""
+        new, tau = logits * self.temperature / self.settings.tau, self.settings.tau
+        if self.tuned is None:
+            return F.cross_entropy(new, labels)
+        return self.distilling_loss(new, self.old.of_step() / tau, self.tuned(self.mb_x) / tau, labels)
+
+    def distilling_loss(self, new: Tensor, old: Tensor, tuned: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the other phase, of logits (B, C)."""
+        raise NotImplementedError
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        super()._after_training_exp(**kwargs)
+        self.tuned = None
+
+
+class RCAT(FineTunedFirst):
     """Robustness-congruent training (arXiv 2402.17390) on the images as training shows them, without an attack.
 
     L = (1 - alpha - beta) CE + alpha D(z, z_n) + beta D(z, z_o), each D averaged over the images that its model gets
@@ -102,9 +155,7 @@ class RCAT(NonRegression):
     Differences from the paper, made knowingly:
 
     * There is no adversary: congruence is asked on the training images themselves.
-    * The paper is given a better model n. Here the round makes it: the first ``first_share`` of the steps have the
-      cross-entropy alone, so that both phases together cost the budget of any method. Optimizer and learning rate
-      go on across the phases.
+    * The paper is given a better model n. Here the first steps of the round make it, see ``FineTunedFirst``.
     * The authors choose by S-NFR, which counts images that either flip or lose their robustness; here all methods are
       chosen by the suite's one rule.
     """
@@ -112,30 +163,55 @@ class RCAT(NonRegression):
     SETTINGS = RCATSettings
     settings: RCATSettings
 
-    def prepare_round(self) -> None:
-        """Keep the old model's outputs; nothing is fine-tuned yet."""
-        super().prepare_round()
-        self.tuned: Callable[[Tensor], Tensor] | None = None
-
-    def _before_training_iteration(self, **kwargs: Any) -> None:
-        super()._before_training_iteration(**kwargs)
-        if len(self.losses) == int(self.settings.first_share * self.settings.steps):
-            self.tuned = frozen_similarity(self.model)
-
-    def round_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy, and after the first phase the distances."""
-        tau, (alpha, beta) = self.settings.tau, self.settings.weights
-        new = logits * self.temperature / tau
+    def distilling_loss(self, new: Tensor, old: Tensor, tuned: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy and the distances."""
+        alpha, beta = self.settings.weights
         cross_entropy = F.cross_entropy(new, labels)
-        if self.tuned is None:
-            return cross_entropy
-        to_tuned = congruence(new, self.tuned(self.mb_x) / tau, labels)
-        to_old = congruence(new, self.old.of_step() / tau, labels)
-        return (1 - alpha - beta) * cross_entropy + alpha * to_tuned + beta * to_old
+        return (
+            (1 - alpha - beta) * cross_entropy
+            + alpha * congruence(new, tuned, labels)
+            + beta * congruence(new, old, labels)
+        )
 
-    def _after_training_exp(self, **kwargs: Any) -> None:
-        super()._after_training_exp(**kwargs)
-        self.tuned = None
+
+class MPT(FineTunedFirst):
+    """Margin-preserving training (arXiv 2511.08322), with the KL divergence as its authors' code has it.
+
+    L = CE(z + b [new class]) + FD(z, z_o) + FD(z, z_n), with FD = mean_i (alpha + beta [model right on i]) D_i, and D
+    the KL divergence of softmax(z / T) from a model's: the old one's, o, and n's, which is trained by cross-entropy
+    alone. The new class is the target. The bias b is in the training alone: without it, the other classes have wider
+    margins. The old model has no new class, so the distance to it leaves that logit out.
+
+    Differences from the paper, made knowingly:
+
+    * Its model and n are trained from random weights, n to the end. Here both start from the old model, and the first
+      steps of the round make n, see ``FineTunedFirst``.
+    * Its old model has the old classes alone; here a classifier has a logit of the target before, which goes unused.
+    """
+
+    SETTINGS = MPTSettings
+    settings: MPTSettings
+
+    def prepare_round(self) -> None:
+        """Look which class is new."""
+        super().prepare_round()
+        self.target = int(self.batches.target.labels[0])
+
+    def distilling_loss(self, new: Tensor, old: Tensor, tuned: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy with the bias, and the distances without."""
+        s, is_target = self.settings, torch.arange(new.shape[1], device=new.device) == self.target
+        to_old = self.distance(new[:, ~is_target], old[:, ~is_target])
+        old_right = right(old.masked_fill(is_target, -torch.inf), labels)
+        return (
+            F.cross_entropy(new + s.bias * is_target, labels)
+            + focal_distillation(to_old, old_right, s.alpha, s.beta)
+            + focal_distillation(self.distance(new, tuned), right(tuned, labels), s.alpha, s.beta)
+        )
+
+    def distance(self, new: Tensor, model: Tensor) -> Tensor:
+        """KL(softmax(model / T), softmax(new / T)) of each image, (B,); as in the authors' code, not times T^2."""
+        temperature = self.settings.temperature
+        return kl_distance(new, model, temperature) / temperature**2
 
 
 # Logits are (B, C), labels and distances (B,)
@@ -178,4 +254,4 @@ def congruence(new: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
     return (squared_distance(new, reference).mean(dim=1) * mask).sum() / mask.sum().clamp_min(1)
 
 
-__all__ = ["PCT", "RCAT", "PCTSettings", "RCATSettings"]
+__all__ = ["MPT", "PCT", "RCAT", "MPTSettings", "PCTSettings", "RCATSettings"]

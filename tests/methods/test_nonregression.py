@@ -1,4 +1,4 @@
-"""PCT and RCAT, under attack as well, against losses written out image by image in float64."""
+"""PCT, RCAT, under attack as well, and MPT against losses written out image by image in float64."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,10 @@ from torch import nn
 import methods
 from methods.adversarial import RCATAdv
 from methods.nonregression import (
+    MPT,
     PCT,
     RCAT,
+    MPTSettings,
     PCTSettings,
     RCATSettings,
     congruence,
@@ -75,6 +78,17 @@ def written_out_rcat(new, tuned, old, labels, s) -> float:
         + alpha * written_out_congruence(new, tuned, labels)
         + beta * written_out_congruence(new, old, labels)
     )
+
+
+def written_out_mpt(new, tuned, old, labels, s) -> float:
+    """With class 5 as the new one: the old model has the first five alone."""
+    total, temperature = 0.0, s.temperature
+    for (a, b), (_, c), y in zip(pairs(new, old), pairs(new, tuned), labels.tolist(), strict=True):
+        total -= math.log(softmax(a + s.bias * (np.arange(6) == 5))[y])
+        for reference, answer in ((b[:5], a[:5]), (c, a)):
+            divergence = rel_entr(softmax(reference / temperature), softmax(answer / temperature)).sum()
+            total += (s.alpha + s.beta * (reference.argmax() == y)) * divergence
+    return total / len(labels)
 
 
 # Losses
@@ -200,10 +214,20 @@ def test_every_step_of_pct_has_the_loss_written_out(changes, any_model, any_stre
 PHASES = [("plain", 1, 0.5, 0), ("plain", 2, 0.5, 1), ("plain", 4, 0.0, 0), ("plain", 4, 0.9, 3), ("clip", 5, 0.5, 2)]
 
 
-@pytest.mark.parametrize("strategy_class", [RCAT, RCATAdv])
+TWO_PHASES = {
+    RCAT: ({"weights": (0.3, 0.4)}, written_out_rcat),
+    RCATAdv: ({"weights": (0.3, 0.4)}, written_out_rcat),
+    MPT: ({"bias": 3.0, "alpha": 0.7, "beta": 40.0, "temperature": 2.0}, written_out_mpt),
+}
+
+
+@pytest.mark.parametrize("strategy_class", TWO_PHASES)
 @pytest.mark.parametrize("any_model, steps, first_share, first", PHASES, indirect=["any_model"])
-def test_every_step_of_rcat_has_the_loss_written_out(any_model, steps, first_share, first, any_stream, strategy_class):
+def test_every_step_of_two_phases_has_the_loss_written_out(
+    any_model, steps, first_share, first, strategy_class, any_stream
+):
     old_model, common, z = any_model
+    changes, written_out = TWO_PHASES[strategy_class]
     wanted, models = [], []
 
     class Watched(strategy_class):
@@ -214,15 +238,34 @@ def test_every_step_of_rcat_has_the_loss_written_out(any_model, steps, first_sha
                 if len(self.losses) < first:
                     wanted.append(F.cross_entropy(new.double(), labels).item())
                 else:
-                    wanted.append(written_out_rcat(new, z(models[first], self.mb_x), old, labels, self.settings))
+                    wanted.append(written_out(new, z(models[first], self.mb_x), old, labels, self.settings))
             return super().round_loss(logits, labels)
 
-    setting = strategy_class.SETTINGS(steps=steps, first_share=first_share, weights=(0.3, 0.4), **common)
+    setting = strategy_class.SETTINGS(steps=steps, first_share=first_share, **common | changes)
     losses = trained(Watched, old_model, any_stream, setting).losses
     assert [loss.item() for loss in losses] == pytest.approx(wanted, rel=1e-3, abs=1e-4)
 
 
-def test_rcat_without_distances_and_pct_without_are_cross_entropy_alone(plain, toy_stream):
+def test_the_old_model_of_mpt_knows_no_target(plain, toy_stream):
+    strategy = trained(MPT, plain, toy_stream, MPTSettings(steps=0, tau=1.0, beta=40.0, temperature=2.0))
+    new, old, labels = batch(40, 6, 0)
+    tuned = new.detach().roll(1, 0)
+    labels[:20] = old[:20, :5].argmax(dim=1)  # right as it is, or without its logit of the target
+    assert (old.argmax(dim=1)[:20] == 5).any()
+    got = strategy.distilling_loss(new, old, tuned, labels)
+    assert got.item() == pytest.approx(written_out_mpt(new, tuned, old, labels, strategy.settings), rel=1e-12)
+
+
+def test_the_bias_of_mpt_keeps_the_target_behind_the_other_classes(plain, toy_stream):
+    data, margins = toy_stream.data[0].protected, []
+    for bias in (0.0, 4.0):
+        setting = MPTSettings(steps=40, bias=bias, first_share=0.25, **PLAIN)
+        logits = trained(MPT, plain, toy_stream, setting).model(data.images.float() / 255)
+        margins.append((logits.gather(1, data.labels[:, None])[:, 0] - logits[:, 5]).mean().item())
+    assert margins[1] > margins[0] + 0.5
+
+
+def test_without_distances_each_is_cross_entropy_alone(plain, toy_stream):
     class CrossEntropy(PCT):
         def round_loss(self, logits, labels):
             return F.cross_entropy(logits, labels)
@@ -231,6 +274,8 @@ def test_rcat_without_distances_and_pct_without_are_cross_entropy_alone(plain, t
     free = trained(PCT, plain, toy_stream, PCTSettings(steps=6, alpha=0, beta=0, **PLAIN))
     assert torch.equal(weights(free), wanted)
     free = trained(RCAT, plain, toy_stream, RCATSettings(steps=6, weights=(0, 0), **PLAIN))
+    assert torch.equal(weights(free), wanted)
+    free = trained(MPT, plain, toy_stream, MPTSettings(steps=6, bias=0, alpha=0, beta=0, **PLAIN))
     assert torch.equal(weights(free), wanted)
     bound = trained(RCAT, plain, toy_stream, RCATSettings(steps=6, **PLAIN))
     assert not torch.equal(weights(bound), wanted)
@@ -249,7 +294,7 @@ def test_more_weight_on_the_old_model_stays_nearer_to_it(strategy_class, larger,
     assert distances[1] < 0.5 * distances[0]
 
 
-@pytest.mark.parametrize("strategy_class", [PCT, RCAT, RCATAdv])
+@pytest.mark.parametrize("strategy_class", [PCT, RCAT, RCATAdv, MPT])
 def test_no_old_model_is_held_after_the_round(strategy_class, plain, any_stream):
     strategy = trained(strategy_class, plain, any_stream, strategy_class.SETTINGS(steps=3, **PLAIN))
     assert not hasattr(strategy, "old") and getattr(strategy, "tuned", None) is None
@@ -266,7 +311,7 @@ def worst_change(model, old_model, stream) -> float:
     return min(accuracy(model, data, k) - accuracy(old_model, data, k) for k in range(5))
 
 
-@pytest.mark.parametrize("name", ["pct", "rcat"])
+@pytest.mark.parametrize("name", ["pct", "rcat", "rcat-adv", "mpt"])
 def test_less_is_forgotten_than_by_finetuning(name, naive_worst, toy_stream, toy_base):
     model = develop(name, toy_base, toy_stream, **SHORT).model
     assert worst_change(model, toy_base, toy_stream) > naive_worst + 0.3
@@ -278,7 +323,7 @@ def test_weights_that_leave_cross_entropy_nothing_are_refused(pair):
         RCATSettings(weights=pair)
 
 
-@pytest.mark.parametrize("name", ["pct", "rcat", "rcat-adv"])
+@pytest.mark.parametrize("name", ["pct", "rcat", "rcat-adv", "mpt"])
 def test_every_value_of_the_grid_is_a_setting(name):
     chosen = methods.load(name).SETTINGS
     for field, values in chosen.GRID.items():
