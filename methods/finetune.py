@@ -1,4 +1,4 @@
-"""Fine-tuning with a plain loss: of the whole model, or of its classifier alone."""
+"""Fine-tuning with a plain loss: of the whole model, of its classifier or biases alone, or of one after the other."""
 
 from __future__ import annotations
 
@@ -94,10 +94,14 @@ class TrainsPart(RoundStrategy):
         for parameter in part:
             parameter.requires_grad_(True)
 
-    def _after_training_exp(self, **kwargs: Any) -> None:
-        super()._after_training_exp(**kwargs)
+    def unfreeze(self) -> None:
+        """Make every parameter as trainable as it was."""
         for parameter, trainable in self._trainable.items():
             parameter.requires_grad_(trainable)
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        super()._after_training_exp(**kwargs)
+        self.unfreeze()
         self._trainable = {}
 
 
@@ -145,6 +149,70 @@ class LinearProbe(PartStrategy):
                 f"a linear probe trains the last nn.Linear, and {type(self.model).__name__} has none: use finetune"
             )
         return list(layers[-1].parameters())
+
+
+class LPFTSettings(LinearProbeSettings):
+    """Hyper-parameters of LP-FT."""
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = LinearProbeSettings.GRID | Settings.GRID | {"probe_lr": (3e-3, 3e-2)}
+
+    lr: float = Field(3e-5, ge=0, le=1, description="peak learning rate of AdamW, of the fine-tuning")
+    probe_lr: float = Field(3e-2, ge=0, le=1, description="peak learning rate of AdamW, of the linear probe")
+    first_share: float = Field(0.5, ge=0, lt=1, description="share of the steps that train the linear probe alone")
+
+
+class LPFT(LinearProbe):
+    """Linear probing, then full fine-tuning (arXiv 2202.10054): a classifier that fits distorts the features less.
+
+    The first ``first_share`` of the steps are those of ``LinearProbe``; then all weights are trained from there, by the
+    same loss. Each phase has an optimizer, a learning rate, a warm-up and a decay of its own; both cost the budget of
+    any method.
+
+    Differences from the paper, made knowingly:
+
+    * Its classifier starts at random. Here it starts from the zero-shot weights, and as its weights are class features
+      with offsets, fine-tuning trains the text tower behind the features, too.
+    * The probe is trained for a given number of steps, by AdamW, whether or not it has converged.
+    """
+
+    SETTINGS = LPFTSettings
+    settings: LPFTSettings
+
+    @property
+    def probe_steps(self) -> int:
+        """Steps of the first phase."""
+        return int(self.settings.first_share * self.settings.steps)
+
+    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+        """As any method, with an optimizer for the first phase alone."""
+        super().check_model_and_optimizer(**kwargs)
+        self.start_optimizer(self.settings.probe_lr, self.probe_steps)
+
+    def _before_training_iteration(self, **kwargs: Any) -> None:
+        super()._before_training_iteration(**kwargs)
+        if len(self.losses) == self.probe_steps:
+            self.unfreeze()
+            self.model.train()
+            self.start_optimizer(self.settings.lr, self.settings.steps - self.probe_steps)
+
+
+class BitFit(PartStrategy):
+    """Only the biases of all layers, those of normalisations among them (BitFit, arXiv 2106.10199).
+
+    The paper trains a new classification layer as well; here the classifier is there already, and of a
+    ``ClipClassifier`` both towers' biases are trained. A bias that is frozen stays so.
+
+    Raises:
+        ValueError: the model has no bias to train.
+    """
+
+    def trained_part(self) -> list[nn.Parameter]:
+        """Parameters that are named as PyTorch names biases: ``bias``, ``in_proj_bias``."""
+        named = self.model.named_parameters()
+        biases = [p for name, p in named if p.requires_grad and name.rpartition(".")[2].endswith("bias")]
+        if not biases:
+            raise ValueError(f"bitfit trains biases, and {type(self.model).__name__} has none: use linear-probe")
+        return biases
 
 
 class HeadsOnlySettings(PartSettings):
