@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,26 +12,20 @@ import pytest
 import methods
 from scenarios.mock import one_round
 from tests import ROOT
+from tests.pages import files_of, importable
 
-TEXT = (ROOT / "docs" / "your-own-method.md").read_text()
-FILES: dict[str, str] = {}
-for file_name, block in re.findall(r"^`(\w+\.py)`[^\n]*\n\n```python\n(.*?)^```$", TEXT, re.M | re.S):
-    FILES[file_name] = FILES.get(file_name, "") + block  # a later block goes on with the file
+TEXT = (ROOT / "docs" / "your-own-method.md").read_text(encoding="utf-8")
+FILES = files_of(TEXT)
 
 
 @pytest.fixture
-def tutorial(tmp_path, monkeypatch):
+def tutorial(tmp_path):
     """The document's files on disk, ready to be imported."""
-    for file_name, code in FILES.items():
-        (tmp_path / file_name).write_text(code)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield importlib.import_module
-    for file_name in FILES:
-        sys.modules.pop(file_name.removesuffix(".py"), None)
+    with importable(FILES, tmp_path):
+        yield importlib.import_module
 
 
-def test_every_python_block_belongs_to_a_file_and_the_method_is_short():
-    assert sum(map(len, FILES.values())) == sum(map(len, re.findall(r"^```python\n(.*?)^```$", TEXT, re.M | re.S)))
+def test_the_method_is_short():
     assert len(FILES["my_method.py"].splitlines()) < 60
 
 
