@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import methods
 from benchmark.catalogue.listing import costs
 from benchmark.catalogue.settings import SETTING_HEADINGS, Setting, settings_of, shared_settings
 from benchmark.output.tables import escaped, markdown_table
 from methods import METHODS, WEIGHT_SPACE, Method
 
+LEFT_OUT = Path(methods.__file__).with_name("left_out.csv")
+LEFT_OUT_HEADINGS = ("Method", "Source", "Reason")
 HEADINGS = ("Method", "Source", "Made of", "Stores", "Extra passes", "Uses", "Grid", "Step", "Round")
 COMMAND = "python -m benchmark list methods --markdown > docs/methods.md"
 INTRODUCTION = """\
@@ -45,6 +50,7 @@ def document() -> str:
     parts = [
         INTRODUCTION.format(command=COMMAND, place=_place()),
         *map(_family, families),
+        *_left_out(),
         f"{SETTINGS}\n{_settings_table(shared_settings())}\n",
         OWN,
         *(f"### `{name}`\n\n{_settings_table(own)}\n" for name in METHODS if (own := _own(name))),
@@ -67,6 +73,13 @@ def _place() -> str:
 def _family(family: str) -> str:
     rows = [_row(name, method) for name, method in METHODS.items() if method.family == family]
     return f"## {family.capitalize()}\n\n{markdown_table(HEADINGS, rows, left=7)}\n"
+
+
+def _left_out() -> list[str]:
+    """The section on published methods that are not here, if any are named."""
+    with LEFT_OUT.open(newline="", encoding="utf-8") as file:
+        rows = [(f"`{row['name']}`", escaped(row["source"]), escaped(row["reason"])) for row in csv.DictReader(file)]
+    return [f"## Left out\n\n{markdown_table(LEFT_OUT_HEADINGS, rows, left=3)}\n"] if rows else []
 
 
 def _row(name: str, method: Method) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 
 import pytest
 
 import methods
-from benchmark.catalogue import costs, listing
+from benchmark.catalogue import costs, listing, method_table
 from benchmark.catalogue.method_table import COMMAND, document
 from benchmark.records.schema import BaseInfo
 from benchmark.running.runner import Run
@@ -27,6 +28,24 @@ def test_every_method_is_listed_under_its_family_with_source_and_cost(command):
 def test_the_document_is_what_the_command_prints(command):
     assert (ROOT / "docs" / "methods.md").read_text() == document(), f"run: {COMMAND}"
     assert command("list", "methods", "--markdown")[1] == document()
+
+
+def test_the_document_tells_which_methods_were_left_out_and_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(method_table, "LEFT_OUT", tmp_path / "left_out.csv")
+    method_table.LEFT_OUT.write_text("name,source,reason\n")
+    assert "Left out" not in document()
+    method_table.LEFT_OUT.write_text(
+        'name,source,reason\nsome-method,arXiv 0000.00000,"a step, or | two, are unpublished"\n'
+    )
+    section = document().split("## Left out\n")[1].split("\n## Settings")[0]
+    assert "\n| `some-method` | arXiv 0000.00000 | a step, or \\| two, are unpublished |\n" in section
+
+
+def test_a_method_that_was_left_out_is_not_here_and_a_source_and_a_reason_are_given():
+    with method_table.LEFT_OUT.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        assert rows.fieldnames == ["name", "source", "reason"]
+        assert all(row["name"] not in methods.METHODS and row["source"] and row["reason"] for row in rows)
 
 
 def test_costs_were_measured_of_methods_that_there_are():
