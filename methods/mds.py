@@ -25,7 +25,7 @@ from torch import Tensor
 
 from methods.batches import generator
 from methods.clip import ClipClassifier
-from methods.constraints import Constrained, PenaltySettings
+from methods.constraints import CosineWeight, Penalised, PenaltySettings
 from methods.estimators import MovingAverage
 from methods.objectives import class_losses, contrastive_means, global_contrastive, hinge_penalty, negative_gaps
 from methods.strategy import RoundStrategy, Settings
@@ -122,7 +122,7 @@ class ContrastiveStrategy(RoundStrategy):
         raise NotImplementedError
 
 
-class MDS(Constrained, ContrastiveStrategy):
+class MDS(Penalised, ContrastiveStrategy):
     """Squared-hinge penalty on the constraints; a constraint that holds has no weight."""
 
     SETTINGS = MDSSettings
@@ -155,7 +155,17 @@ class MDSL1(MDS):
 
     SETTINGS = MDSL1Settings
     settings: MDSL1Settings
-    penalty = staticmethod(hinge_penalty)
+
+    def penalty(self, losses: Tensor, violations: Tensor, beta: float) -> Tensor:
+        """beta tau mean_k [u_k > 0] L_k."""
+        return hinge_penalty(losses, violations, beta, self.settings.tau)
+
+
+class MDSCosine(CosineWeight, MDS):
+    """MDS whose penalty starts weak and has its full weight in the last step: ``CosineWeight`` has the formula."""
+
+    SETTINGS = MDSSettings
+    settings: MDSSettings
 
 
 class MDSNoHeads(MDS):
@@ -180,6 +190,7 @@ __all__ = [
     "MDS",
     "MDSL1",
     "RM",
+    "MDSCosine",
     "MDSL1Settings",
     "MDSMargin",
     "MDSMarginSettings",

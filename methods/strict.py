@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from methods.balanced import Balanced, BalancedSettings
-from methods.constraints import Constrained, PenaltySettings
+from methods.constraints import Penalised, PenaltySettings
 from methods.objectives import class_losses
 from methods.replay import Replay, ReplaySettings
 
@@ -32,7 +32,7 @@ class MDSStrictSettings(MDSReplaySettings, BalancedSettings):
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = MDSReplaySettings.GRID
 
 
-class MDSReplay(Constrained, Replay):
+class MDSReplay(Penalised, Replay):
     """Replay's loss with the constraints of MDS, each with a margin, h_k <= -margin; no heads.
 
         CE(batch) + (beta tau / 2) mean_k [h_k + margin]_+^2

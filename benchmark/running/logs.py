@@ -85,7 +85,7 @@ class RoundLog(SupervisedPlugin):
             violations = torch.stack([strategy.violations[step - 1] for step in some])  # (steps, K)
             yield from self._of_classes("constraint", some, violations)
             if hasattr(strategy, "multipliers"):
-                yield from self._of_classes("multiplier", some, strategy.multipliers(violations))
+                yield from self._of_classes("multiplier", some, strategy.multipliers(some))
 
     def _of_classes(self, what: str, steps: Sequence[int], values: Tensor) -> Iterator[Curve]:
         for name, column in zip(self.protected, values.T.tolist(), strict=True):

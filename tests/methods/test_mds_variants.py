@@ -14,12 +14,14 @@ from pydantic import ValidationError
 from torch import nn
 
 import methods
+from methods.constraints import CosineWeight
 from methods.objectives import hinge_penalty
 from tests.methods.developing import develop
 
 MARGIN = 0.05
 PENALTIES = {
     "mds": lambda h: h.clamp_min(0) ** 2 / 2,
+    "mds-cosine": lambda h: h.clamp_min(0) ** 2 / 2,
     "mds-l1": lambda h: h.clamp_min(0),
     "mds-margin": lambda h: (h + MARGIN).clamp_min(0) ** 2 / 2,
     "mds-replay": lambda h: (h + MARGIN).clamp_min(0) ** 2 / 2,
@@ -48,6 +50,18 @@ class Doubles(nn.Module):
         return self.linear(F.avg_pool2d(images, 16).flatten(1).double())
 
 
+def rising(steps: int) -> list[float]:
+    """Shares of a weight by the cosine schedule, step by step: what torch's annealing to 0 has taken off."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    shares = []
+    for _ in range(steps):
+        optimizer.step()
+        schedule.step()
+        shares.append(1 - schedule.get_last_lr()[0])
+    return shares
+
+
 @pytest.mark.parametrize("name", PENALTIES)
 def test_a_step_without_memory_follows_the_gradient_of_the_penalised_objective(name, toy_stream):
     """Objective + beta tau mean_k penalty(h_k), written anew, in float64; averages without memory are the batch's.
@@ -57,6 +71,7 @@ def test_a_step_without_memory_follows_the_gradient_of_the_penalised_objective(n
     torch.manual_seed(0)
     model, compared = Doubles(), []
     old = copy.deepcopy(model)
+    shares = rising(5) if name == "mds-cosine" else [1.0] * 5
 
     def objective(x, y):
         s, target = model(x), y == 5
@@ -66,7 +81,7 @@ def test_a_step_without_memory_follows_the_gradient_of_the_penalised_objective(n
         change = F.cross_entropy(s, y, reduction="none") - F.cross_entropy(old(x), y, reduction="none").detach()
         h = torch.stack([change[y == k].mean() for k in range(5)])
         first = F.cross_entropy(s, y) if name == "mds-replay" else image_side + text_side
-        return first + 3.0 * PENALTIES[name](h).mean(), h
+        return first + 3.0 * shares[len(compared)] * PENALTIES[name](h).mean(), h
 
     class Compare:
         def before_update(self, strategy, **kwargs):
@@ -120,12 +135,34 @@ def test_mds_without_heads_is_mds_of_rank_zero(toy_stream, toy_base):
         methods.load("mds-no-heads").SETTINGS(head_rank=8)
 
 
+@pytest.mark.parametrize(("of", "slope"), [("mds", lambda u: u.clamp_min(0)), ("mds-l1", lambda u: 1.0 * (u > 0))])
+def test_the_cosine_schedule_raises_the_weight_of_any_penalty_to_its_full_value(of, slope, toy_stream, toy_base):
+    class Rising(CosineWeight, methods.load(of)):
+        pass
+
+    settings = Rising.SETTINGS(steps=6, batch_size=32, lr=3e-3, beta=10.0, tau=0.1)
+    strategy = Rising(model=copy.deepcopy(toy_base), settings=settings)
+    strategy.protect(toy_stream.protected[0])
+    strategy.train(toy_stream.train[0], eval_streams=[])
+    found, u = strategy.multipliers([1, 3, 6]), torch.stack(strategy.violations)[[0, 2, 5]]
+    shares = torch.tensor(rising(6))[[0, 2, 5], None]
+    torch.testing.assert_close(found, shares * slope(u), rtol=1e-5, atol=1e-8)
+    assert 0 < shares[0] < 0.1 and shares[-1] == 1 and (found[-1] > 0).any()
+
+
 def test_a_margin_weighs_classes_that_fell_by_less_than_it(toy_stream, toy_base):
     strategy = develop("mds-margin", toy_base, toy_stream, steps=3, margin=0.2, beta=10.0, tau=0.1)
     violations = torch.tensor([-0.3, -0.2, -0.1, 0.0, 0.1])
-    torch.testing.assert_close(strategy.multipliers(violations), (violations + 0.2).clamp_min(0))
+    torch.testing.assert_close(multipliers_of(strategy, violations), (violations + 0.2).clamp_min(0))
     plain = develop("mds", toy_base, toy_stream, steps=3, beta=10.0, tau=0.1)
-    torch.testing.assert_close(plain.multipliers(violations), violations.clamp_min(0))
+    torch.testing.assert_close(multipliers_of(plain, violations), violations.clamp_min(0))
+
+
+def multipliers_of(strategy, violations):
+    """The multipliers of a last step with these violations."""
+    strategy.violations[-1] = violations
+    (found,) = strategy.multipliers([len(strategy.violations)])
+    return found
 
 
 def test_without_a_margin_it_is_mds(toy_stream, toy_base):
@@ -148,8 +185,8 @@ def test_mds_replay_without_a_penalty_is_replay(toy_stream, toy_base):
 
 def test_mds_replay_weighs_the_slowest_class_most(toy_stream, toy_base):
     strategy = develop("mds-replay", toy_base, toy_stream, steps=3, margin=0.3, beta=10.0, tau=0.1)
-    weights = strategy.multipliers(torch.tensor([0.1, -0.1, -0.3, -0.5]))
-    torch.testing.assert_close(weights, torch.tensor([0.4, 0.2, 0.0, 0.0]))
+    weights = multipliers_of(strategy, torch.tensor([0.1, -0.1, -0.3, -0.4, -0.5]))
+    torch.testing.assert_close(weights, torch.tensor([0.4, 0.2, 0.0, 0.0, 0.0]))
     assert len(strategy.violations) == 3
 
 
