@@ -129,8 +129,8 @@ class Penalised(Constrained):
 class CosineWeight(Penalised):
     """A penalty, of any kind, whose weight rises over the round: beta_t = beta (1 - cos(pi t / T)) / 2 at step t of T.
 
-    The published code of arXiv 2410.03955 has it as an option, --cosine, that none of its scripts uses, and lets t count
-    epochs. A round has no epochs here, so t counts steps.
+    The published code of arXiv 2410.03955 has it as an option, --cosine, that none of its scripts uses. There t counts
+    epochs; a round has none here, so t counts steps.
     """
 
     def weight(self, step: int) -> float:
@@ -138,4 +138,4 @@ class CosineWeight(Penalised):
         return self.settings.beta * (1 - math.cos(math.pi * step / self.settings.steps)) / 2
 
 
-__all__ = ["Constrained", "ConstraintSettings", "CosineWeight", "PenaltySettings", "Penalised"]
+__all__ = ["Constrained", "ConstraintSettings", "CosineWeight", "Penalised", "PenaltySettings"]

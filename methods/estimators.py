@@ -33,3 +33,8 @@ class MovingAverage(nn.Module):
         self.value[index] = mixed.to(self.value.dtype)
         self.seen[index] = True
         return mixed
+
+    @torch.no_grad()
+    def shift(self, index: Tensor, by: Tensor) -> None:
+        """Add ``by`` (n,) to the entries ``index`` (n,), for what is known to have moved by that much since."""
+        self.value[index] += by.to(self.value.dtype)

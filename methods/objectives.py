@@ -71,6 +71,15 @@ def hinge_penalty(losses: Tensor, violations: Tensor, beta: float, temperature: 
     return beta * temperature * ((violations > 0) * losses).mean()
 
 
+def smoothed_hinge_penalty(losses: Tensor, violations: Tensor, beta: float, temperature: float, width: float) -> Tensor:
+    """Surrogate whose gradient is that of beta tau mean_k f(h_k), f the hinge smoothed over ``width`` mu.
+
+    f(h) is 0 below 0, h^2 / (2 mu) up to mu and h - mu / 2 above it: the Moreau envelope of [h]_+, with slope
+    min([h]_+ / mu, 1) (arXiv 2506.02504). Other arguments as above.
+    """
+    return beta * temperature * ((violations / width).clamp(0, 1) * losses).mean()
+
+
 def contrast_with_other_classes(similarity: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """t log g_i of every image i as an anchor, summed over both sides, without moving averages.
 
