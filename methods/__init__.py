@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from methods.avalanche_home import write_nothing_at_home
 from methods.own_files import load_file, plain_path
+from methods.unavailable import check_extra, installed
 
 if TYPE_CHECKING:
     from methods.strategy import RoundStrategy
 
-__all__ = ["ACCESS", "METHODS", "Method", "access", "is_method", "load", "one_name", "plugins"]
+__all__ = ["ACCESS", "METHODS", "Method", "access", "check_runnable", "is_method", "load", "one_name", "plugins"]
 
 write_nothing_at_home()  # here, as everything that imports Avalanche for a method comes by
 
 GROUP = "mds_bench.methods"  # entry points by which other packages add methods
 WEIGHT_SPACE = "weight space"  # the family of plugins, named after the method that trains: finetune+ties
 MADE_FOR = {"balanced": "replay", "certified": "replay"}  # plugins that want a training on protected data
+EXTRAS = {"primal-dual": "cooper", "augmented-lagrangian": "cooper"}  # of this package, that methods cannot run without
 ACCESS = ("protected data", "old model", "pretrained model", "text tower")
 
 
@@ -75,6 +77,22 @@ def access(name: str) -> frozenset[str]:
 def run_as(name: str) -> str:
     """The name under which a method is run when all are: a plugin goes with fine-tuning, or what it is made for."""
     return f"{MADE_FOR.get(name, 'finetune')}+{name}" if name in plugins() else name
+
+
+def missing_extra(name: str) -> str:
+    """The extra of this package that a method needs and that is not installed; nothing where it can run."""
+    needed = [EXTRAS[part] for part in _parts(name) if part in EXTRAS]
+    return next((extra for extra in needed if not installed(extra)), "")
+
+
+def check_runnable(name: str) -> None:
+    """See that what a method needs is installed. To ``load`` it, and to tell its settings, nothing is needed.
+
+    Raises:
+        ValueError: an extra is missing.
+    """
+    if extra := missing_extra(name):
+        check_extra(f"--method {name}", extra)
 
 
 def trainer_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Why a model or its tokenizer cannot be had, in one line: a missing package, the network, a cache, or the file."""
+"""Why a model, tokenizer or method cannot be had, in one line: a missing package, the network, a cache, or the file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,21 @@ NETWORK = re.compile(r"Connect|Timeout|URLError|HTTP|SSLError|Proxy|LocalEntryNo
 SAID = re.compile(r"connect|offline|timed out|unreachable|name resolution|internet", re.I)  # by others, of these
 NO_SPACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 LOCAL = "give a local file with --base FILE.safetensors"
+
+
+def installed(extra: str) -> bool:
+    """Whether what an extra of this package installs is there; the extra is named after its module."""
+    return find_spec(extra) is not None
+
+
+def check_extra(what: str, extra: str) -> None:
+    """See that ``what`` has the extra that it needs.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if not installed(extra):
+        raise ValueError(f'{what}: {extra} is not installed: pip install "mds-bench[{extra}]"')
 
 
 def check_usable(model: str, config: dict[str, Any]) -> None:

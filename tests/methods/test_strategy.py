@@ -183,7 +183,8 @@ def varied_stream(toy_stream):
 def test_every_method_trains_on_the_views_that_the_data_asks_for(name, toy_stream, varied_stream, toy_base):
     one, same, plain = (develop(name, toy_base, s, steps=3) for s in (varied_stream, varied_stream, toy_stream))
     losses = [torch.stack(strategy.losses) for strategy in (one, same, plain)]
-    assert torch.equal(losses[0], losses[1]) and (losses[0] != losses[2]).all()
+    assert torch.equal(losses[0], losses[1])
+    assert (losses[0] != losses[2])[1:].all()  # before the first step constraints are 0 and F's surrogate is a constant
     assert losses[0].isfinite().all()
 
 

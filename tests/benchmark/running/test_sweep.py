@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,8 @@ def test_each_scenario_has_its_table_and_its_objects(toys):
     assert titles == list(TOYS) and out.count("│ finetune") == 2 and "records: runs/records\n" in out
 
 
-def test_all_stands_for_every_method_and_every_rendered_scenario():
+def test_all_stands_for_every_method_and_every_rendered_scenario(monkeypatch):
+    monkeypatch.setattr("methods.installed", lambda extra: True)
     every = methods_of(["all"]).split(",")
     assert {methods.one_name(name) for name in every} == set(every) and all(map(methods.is_method, every))
     trained = {name.rpartition("+")[2] if name not in methods.METHODS else name for name in every}
@@ -114,6 +116,42 @@ def test_what_means_nothing_is_refused_before_anything_is_written(toys, argument
     code, out, err = toys("run", "-m", "finetune", "-s", "toy", *QUICK, *arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1) and message in err
     assert not Path("runs").exists()
+
+
+def test_all_leaves_out_what_needs_a_missing_extra_and_says_so(monkeypatch, capsys):
+    monkeypatch.setattr("methods.installed", lambda extra: True)
+    whole, told = methods_of(["all"]).split(","), capsys.readouterr().err
+    monkeypatch.setattr("methods.installed", lambda extra: extra != "cooper")
+    part = methods_of(["all"]).split(",")
+    without = [name for name in whole if name not in part]
+    assert (
+        without
+        == ["primal-dual", "augmented-lagrangian"]
+        == [n for n, extra in methods.EXTRAS.items() if extra == "cooper"]
+    )
+    remedy = '--method all: without primal-dual, augmented-lagrangian: pip install "mds-bench[cooper]"\n'
+    assert (told, capsys.readouterr().err) == ("", remedy)
+    assert methods_of(["primal-dual,mds"]) == "primal-dual,mds" and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", "-m", "mds,primal-dual", "-s", "toy", *QUICK), ("run", "-m", "primal-dual+ties", "--dry-run"), ("try",)],
+    ids=" ".join,
+)
+def test_a_missing_extra_is_named_before_any_work_with_what_installs_it(arguments, toys, monkeypatch):
+    monkeypatch.setattr("methods.unavailable.find_spec", lambda name: None)
+    name = "primal-dual+ties" if "--dry-run" in arguments else "primal-dual"
+    code, out, err = toys(*arguments, *([name] if arguments == ("try",) else []))
+    wanted = f'error: --method {name}: cooper is not installed: pip install "mds-bench[cooper]"\n'
+    assert (code, out, err) == (2, "", wanted) and not Path("runs/records").exists()
+
+
+def test_settings_of_a_method_are_told_without_its_extra(toys, monkeypatch):
+    monkeypatch.setattr("methods.unavailable.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "cooper", None)  # an import fails
+    code, out, err = toys("list", "methods", "augmented-lagrangian")
+    assert code == 0 and "multiplier_lr" in out and err == ""
 
 
 def test_ray_that_is_not_installed_is_named_with_what_installs_it(toys, monkeypatch):
