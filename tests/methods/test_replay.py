@@ -9,12 +9,17 @@ import torch
 import torch.nn.functional as F
 from avalanche.benchmarks import benchmark_from_datasets
 from avalanche.benchmarks.utils import _make_taskaware_tensor_classification_dataset as labelled
+from avalanche.training.regularization import LearningWithoutForgetting
 from avalanche.training.supervised import DER
+from scipy.special import rel_entr, softmax
 from torch import nn
 
 from methods.clip import predict_logits
-from methods.replay import DERpp, Replay
+from methods.replay import DERpp, LwFProtected, Replay
 from tests.methods.developing import accuracy, develop
+
+
+KEEPING = ("replay", "der++", "lwf-protected")
 
 
 class Batches:
@@ -110,17 +115,52 @@ def test_derpp_agrees_with_avalanches_loss():
     assert len(compared) == 3
 
 
-def test_remembered_logits_are_those_of_the_model_before_the_round_and_go_with_it(toy_stream, toy_base):
+def test_lwf_protected_is_the_target_s_entropy_and_scipy_s_divergence_on_the_rest(batch):
+    similarity, labels, old = batch
+    tau, strength, t, wanted = 0.2, 0.7, 3.0, F.cross_entropy(similarity[:4] / 0.2, labels[:4])
+    for new, remembered in zip(similarity[4:].detach(), old, strict=True):
+        p, q = (softmax(row.numpy() / (tau * t)) for row in (remembered, new))
+        wanted = wanted + strength * t**2 * rel_entr(p, q).sum() / 6
+    changes = {"tau": tau, "strength": strength, "distillation_temperature": t}
+    got = loss_of(LwFProtected, similarity / 0.1, labels, old, temperature=0.1, **changes)
+    torch.testing.assert_close(got, wanted)
+
+
+def test_lwf_protected_is_avalanches_distillation_over_all_classes_and_knows_no_protected_label(batch):
+    similarity, labels, old = batch
+    library = LearningWithoutForgetting(alpha=0.7 * 3.0**2, temperature=3.0)
+    library.prev_model, library.prev_classes_by_task = lambda _: old, {0: range(5)}
+    wanted = F.cross_entropy(similarity[:4], labels[:4]) + library(None, similarity[4:], None)
+    changes = {"tau": 1.0, "strength": 0.7, "distillation_temperature": 3.0}
+    got = loss_of(LwFProtected, similarity, labels, old, **changes)
+    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(*(torch.autograd.grad(x, similarity)[0] for x in (got, wanted)))
+    others = torch.cat([labels[:4], (labels[4:] + 1) % 5])
+    assert torch.equal(got, loss_of(LwFProtected, similarity, others, old, **changes))
+
+
+def test_at_a_large_temperature_the_distillation_is_derpps_distance_without_the_mean_logit(batch):
+    similarity, labels, old = batch
+    strength = {"tau": 1.0, "strength": 1.0, "distillation_temperature": 1e4}
+    distilled = loss_of(LwFProtected, similarity, labels, old, **strength)
+    gap = similarity[4:] - old
+    shifted = torch.cat([similarity[:4], old + gap - gap.mean(dim=1, keepdim=True)])
+    squared = loss_of(DERpp, shifted, labels, old, tau=1.0, alpha=0.5, beta=0.0)
+    torch.testing.assert_close(distilled, squared, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("method", [DERpp, LwFProtected])
+def test_remembered_logits_are_those_of_the_model_before_the_round_and_go_with_it(method, toy_stream, toy_base):
     data, seen = toy_stream.data[0].protected, []
 
-    class Watched(DERpp):
+    class Watched(method):
         def round_loss(self, logits, labels):
             wanted = predict_logits(toy_base, data.images) * self.temperature
             torch.testing.assert_close(self.old.of_step(), wanted[self.batches.protected_rows], atol=1e-5, rtol=1e-5)
             seen.append(1)
             return super().round_loss(logits, labels)
 
-    strategy = Watched(model=copy.deepcopy(toy_base), settings=DERpp.SETTINGS(steps=3, lr=1e-3))
+    strategy = Watched(model=copy.deepcopy(toy_base), settings=method.SETTINGS(steps=3, lr=1e-3))
     strategy.protect(toy_stream.protected[0])
     strategy.train(toy_stream.train[0], eval_streams=[])
     assert len(seen) == 3 and strategy.old is None
@@ -144,7 +184,7 @@ def test_replayed_images_are_part_of_the_budget(share, targets, toy_stream):
 
 def test_the_target_is_learned_and_less_is_forgotten_than_by_finetuning(toy_stream, toy_base):
     data = toy_stream.data[0].test
-    naive, *kept = (develop(name, toy_base, toy_stream, steps=25).model for name in ("finetune", "replay", "der++"))
+    naive, *kept = (develop(name, toy_base, toy_stream, steps=25).model for name in ("finetune", *KEEPING))
     worst = [min(accuracy(m, data, k) - accuracy(toy_base, data, k) for k in range(5)) for m in (naive, *kept)]
     assert min(worst[1:]) > worst[0] + 0.1
     assert min(accuracy(m, data, 5) for m in kept) > accuracy(toy_base, data, 5) + 0.2
