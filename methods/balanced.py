@@ -17,7 +17,7 @@ from torch import Tensor
 from methods.batches import ImagePool
 from methods.class_bias import BIAS
 from methods.clip import predict_logits
-from methods.state_arithmetic import interpolate
+from methods.state_arithmetic import RunningMean, interpolate
 from methods.strategy import Hyperparameters, RoundStrategy, Score
 from methods.weight_space import State, WeightSpace, snapshot
 
@@ -99,23 +99,16 @@ class Balanced(WeightSpace):
             raise ValueError(f"{type(self).__name__} needs held-out images: call hold_out(target, protected)")
         super().before_training_exp(strategy, **kwargs)
         self.target = int(strategy.batches.target.labels[0])
-        self.mean: State = {}
-        self.counted = 0
+        self.mean = RunningMean()
 
     def after_training_iteration(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Average the weights of the second half."""
         if self.settings.average and len(strategy.losses) > strategy.settings.steps // 2:
-            self.counted += 1
-            now = strategy.model.state_dict()
-            if not self.mean:
-                self.mean = snapshot(strategy.model)
-            for key, value in self.mean.items():
-                if value.is_floating_point():
-                    value.lerp_(now[key].detach(), 1 / self.counted)
+            self.mean.add(strategy.model.state_dict())
 
     def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Make the candidates, once, and take the usual one."""
-        self.new = interpolate(self.old, self.mean or snapshot(strategy.model), self.settings.coefficient)
+        self.new = interpolate(self.old, self.mean.state or snapshot(strategy.model), self.settings.coefficient)
         self.candidates = self.chosen(*self.answers(strategy), strategy)
         strategy.model.load_state_dict(self.usual()[1])
 

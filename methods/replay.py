@@ -132,4 +132,4 @@ class LwFProtected(Remembering):
         return F.cross_entropy(logits[:targets], labels[:targets]) + s.strength * distance.mean()
 
 
-__all__ = ["DERpp", "DERppSettings", "LwFProtected", "LwFProtectedSettings", "Replay", "ReplaySettings"]
+__all__ = ["DERpp", "DERppSettings", "LwFProtected", "LwFProtectedSettings", "Remembering", "Replay", "ReplaySettings"]

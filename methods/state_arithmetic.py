@@ -71,14 +71,34 @@ def slerp(a: State, b: State, coefficient: float) -> State:
     return merged
 
 
+class RunningMean:
+    """The mean of the states added so far, kept as one; tensors that are not floating-point come from the first.
+
+    Attributes:
+        state: the mean; empty before any was added.
+    """
+
+    def __init__(self) -> None:
+        self.state: State = {}
+        self._count = 0
+
+    def add(self, state: State) -> None:
+        """Take one more state in, with the keys of the first."""
+        self._count += 1
+        if self._count == 1:
+            self.state = {key: value.detach().clone() for key, value in state.items()}
+            return
+        for key, value in self.state.items():
+            if value.is_floating_point():
+                value.lerp_(state[key].detach(), 1 / self._count)
+
+
 def average(states: Sequence[State]) -> State:
     """The mean of one or more states; tensors that are not floating-point come from the first."""
-    mean = {key: value.clone() for key, value in states[0].items()}
-    for count, state in enumerate(states[1:], start=2):
-        for key, value in mean.items():
-            if value.is_floating_point():
-                value.lerp_(state[key], 1 / count)
-    return mean
+    mean = RunningMean()
+    for state in states:
+        mean.add(state)
+    return mean.state
 
 
 def task_vector(start: State, end: State) -> State:

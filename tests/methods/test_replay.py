@@ -18,7 +18,6 @@ from methods.clip import predict_logits
 from methods.replay import DERpp, LwFProtected, Replay
 from tests.methods.developing import accuracy, develop
 
-
 KEEPING = ("replay", "der++", "lwf-protected")
 
 
