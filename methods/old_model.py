@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from methods.batches import ImagePool
-from methods.clip import Encoded, predict_logits
+from methods.clip import ClipClassifier, Encoded, predict_logits
 
 if TYPE_CHECKING:
     from methods.strategy import RoundStrategy
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class OldOutputs:
@@ -39,7 +41,7 @@ class OldOutputs:
         self._copy: Callable[[Tensor], Tensor] | None = None
         self._kept: dict[str, Tensor] = {}
         if altered or any(pool.augment for pool in pools.values()):
-            self._copy = frozen_similarity(strategy.model)
+            self._copy = self._frozen(strategy.model)
         else:
             self._kept = {name: self._on(pool) for name, pool in pools.items()}
 
@@ -53,10 +55,30 @@ class OldOutputs:
         start, end = (0 if self.wanted["target"] else targets), (len(x) if self.wanted["protected"] else targets)
         return self._copy(x[start:end])
 
+    def _frozen(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
+        return frozen_similarity(model)
+
     def _on(self, pool: ImagePool) -> Tensor:
         return (predict_logits(self.strategy.model, pool.images) * self.strategy.temperature).to(pool.device)
 
 
+class OldFeatures(OldOutputs):
+    """In place of similarities, the unit features (B', E) of the images, of a ``ClipClassifier``."""
+
+    def _frozen(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
+        assert isinstance(model, ClipClassifier)
+        return frozen_copy(model).encode_images
+
+    def _on(self, pool: ImagePool) -> Tensor:
+        encode = self._frozen(self.strategy.model)
+        return torch.cat([encode(images.to(pool.device)) for images in pool.images.split(64)])
+
+
 def frozen_similarity(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """Images (B, 3, S, S) -> similarities (B, C) of ``model`` as it is now, whatever becomes of it: a frozen copy."""
-    return Encoded(copy.deepcopy(model).eval().requires_grad_(False)).similarity
+    return Encoded(frozen_copy(model)).similarity
+
+
+def frozen_copy(model: Model) -> Model:
+    """``model`` as it is now, whatever becomes of it: in evaluation mode, without gradients."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
