@@ -28,11 +28,13 @@ from methods.pretrained import (
     training_like,
     training_of,
 )
+from methods.running_fisher import FISHER
 from methods.tokenizer import VOCAB_SIZE, ByteTokenizer
 from methods.unavailable import check_usable, why_not
 
 TINY = "mds-tiny"  # the embedded default: a 16-token ViT and a byte-level text tower, 1.2 M parameters
 METADATA = "mds-bench"  # key of the description in a file's metadata
+BUFFERS = (BIAS, FISHER)  # of a classifier, beside its parameters, where methods gave it any
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before the names of weights
 
 open_clip.add_model_config(Path(__file__).parent / "model_configs")
@@ -114,7 +116,7 @@ def load_checkpoint(
 
     Args:
         path: a file of ``checkpoint_bytes``, or open_clip weights for ``model``.
-        prompts: one text per class. Heads and offsets in the file are kept only if made for the same prompts.
+        prompts: one text per class. Heads, offsets and the like in the file are kept only if made for the same prompts.
         model: architecture of a file that does not name one.
         like: of a file that does not describe itself, the tag of ``model`` whose activation and normalisation its
             weights were trained with, or ``scratch``; see ``training_like``.
@@ -128,10 +130,13 @@ def load_checkpoint(
         state = _without_wrappers({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     name, normalisation = _training(path, description, model, like)
     classifier = create_classifier(prompts, name, normalisation=normalisation)
-    per_class = {key: state.pop(key) for key in (*ClipClassifier.PER_CLASS, BIAS) if key in state}
+    of_prompts = {key: state.pop(key) for key in (*ClipClassifier.PER_CLASS, *BUFFERS) if key in state}
     if description.get("prompts") == list(prompts):
-        for key, value in per_class.items():
-            setattr(classifier, key, value if key == BIAS else nn.Parameter(value))
+        for key, value in of_prompts.items():
+            if key in BUFFERS:
+                classifier.register_buffer(key, value)
+            else:
+                setattr(classifier, key, nn.Parameter(value))
     expected = {key: value.shape for key, value in classifier.clip.state_dict().items()}
     state = {key: value for key, value in state.items() if key in expected or not key.endswith("num_batches_tracked")}
     wrong = [k for k in sorted(expected.keys() | state.keys()) if k not in state or expected.get(k) != state[k].shape]

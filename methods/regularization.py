@@ -1,8 +1,8 @@
 """Fine-tuning on the target alone, with a term that holds the model near the old one.
 
-No protected image stands in a batch. Where protected data is used, it is once per round, to weigh the old weights: the
-importance measured in earlier rounds is not kept, because the protected data of a round covers all that must be kept,
-and so memory does not grow with the rounds.
+No protected image stands in a batch. Where protected data is used, it is once per round, to weigh the old weights: but
+for ``OnlineEWC``, the importance measured in earlier rounds is not kept, because the protected data of a round covers
+all that must be kept.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from methods.distributed import add_up
 from methods.finetune import Finetune, FinetuneSettings
 from methods.fisher import balanced_rows, fisher_information, image_gradients
 from methods.old_model import OldOutputs
+from methods.running_fisher import add_fisher, running_fisher
 from methods.strategy import Settings
 
 
@@ -37,6 +38,12 @@ class EWCSettings(L2SPSettings):
 
     strength: float = Field(1e6, ge=0, description="lambda: weight of the penalty")
     samples: int = Field(256, ge=1, description="protected images that the importance is measured on")
+
+
+class OnlineEWCSettings(EWCSettings):
+    """Hyper-parameters of online EWC."""
+
+    gamma: float = Field(0.9, ge=0, le=1, description="what is left of the importance after a further round; 0 is ewc")
 
 
 class MASSettings(EWCSettings):
@@ -121,6 +128,9 @@ class EWC(L2SP):
 
     def measure_importance(self) -> list[Tensor] | None:
         """Fisher information on the protected images."""
+        return self._fisher()
+
+    def _fisher(self) -> list[Tensor]:
         images = self._protected_images()
         return list(fisher_information(self.model, images, max_samples=len(images), seed=self.seed).values())
 
@@ -130,6 +140,32 @@ class EWC(L2SP):
         pool = ImagePool(self.protected, self.device)
         rows = balanced_rows(pool.labels, self.settings.samples, self.seed)
         return pool.take(rows)[0]
+
+
+class OnlineEWC(EWC):
+    """Online EWC (Progress & Compress, arXiv 1805.06370): strength / 2 sum_i F*_i (w_i - w_old_i)^2.
+
+    F* <- gamma F* + F at the start of every round, F as in ``EWC``; one term, around the newest old weights, so memory
+    does not grow with the rounds. F* is a part of the model's weights: a new round finds it, also in a saved model. On
+    a stream of one round this is ``EWC``.
+
+    Differences from the paper, made knowingly: it measures each task on its own data, once it is learned, while the
+    protected data of a round shows all classes that must be kept, those of earlier rounds once more. F is taken as it
+    is, without a scale of its own for each round. Of the paper this is the penalty alone: no second network progresses
+    and is compressed into the first.
+    """
+
+    SETTINGS = OnlineEWCSettings
+    settings: OnlineEWCSettings
+
+    def prepare_model(self) -> None:
+        """Add to F*, before anybody looks at what the old weights are."""
+        super().prepare_model()
+        add_fisher(self.model, self._fisher(), self.settings.gamma)
+
+    def measure_importance(self) -> list[Tensor] | None:
+        """F*."""
+        return running_fisher(self.model)
 
 
 class MAS(EWC):
@@ -191,4 +227,15 @@ class LwF(Finetune):
         self.distillation.prev_model = self.old = None
 
 
-__all__ = ["EWC", "L2SP", "MAS", "EWCSettings", "L2SPSettings", "LwF", "LwFSettings", "MASSettings"]
+__all__ = [
+    "EWC",
+    "L2SP",
+    "MAS",
+    "EWCSettings",
+    "L2SPSettings",
+    "LwF",
+    "LwFSettings",
+    "MASSettings",
+    "OnlineEWC",
+    "OnlineEWCSettings",
+]

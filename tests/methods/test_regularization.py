@@ -20,8 +20,8 @@ from methods.fisher import balanced_rows, fisher_information
 from methods.regularization import EWC, MAS, LwF
 from tests.methods.developing import accuracy, develop
 
-NAMES = ("ewc", "mas", "l2-sp", "lwf")
-PENALTIES = ("ewc", "mas", "l2-sp")
+NAMES = ("ewc", "online-ewc", "mas", "l2-sp", "lwf")
+PENALTIES = ("ewc", "online-ewc", "mas", "l2-sp")
 
 
 def plain_classifier() -> nn.Module:
