@@ -191,3 +191,39 @@ class StepBatches:
             drawn = self._class_draws[k].take(visit * self.images_per_class, self.images_per_class)
             rows.append(self._class_rows[k][drawn])
         self.protected_rows = torch.cat(rows)
+
+
+class InTurn(StepBatches):
+    """Protected images alone for the first steps, then target images alone, each as if the others were not there.
+
+    Args:
+        target: new images of the round.
+        protected: protected images, drawn without regard to their class.
+        first: number of steps that show protected images.
+        steps: number of all steps.
+        batch_size: images per step.
+        seed: of the run.
+        after_step: as of ``StepBatches``.
+    """
+
+    def __init__(
+        self,
+        target: ImagePool,
+        protected: ImagePool,
+        first: int,
+        steps: int,
+        batch_size: int,
+        seed: int,
+        after_step: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(target, None, steps, batch_size, 1.0, seed, after_step)
+        self.first, self.before = first, StepBatches(protected, None, first, batch_size, 1.0, seed)
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images of one kind."""
+        if step >= self.first:
+            self.protected_rows = self.protected_rows[:0]
+            return super().draw(step - self.first)
+        images = self.before.draw(step)
+        self.protected_rows = self.before.target_rows
+        return images

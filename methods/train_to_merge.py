@@ -6,13 +6,12 @@ validation images choose; theta_old are the weights before the round.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from methods.batches import ImagePool, StepBatches
+from methods.batches import ImagePool, InTurn, StepBatches
 from methods.clip import ClipClassifier
 from methods.finetune import Finetune, FinetuneSettings, TrainsPart
 from methods.merging import WiSEFT
@@ -81,42 +80,6 @@ class SafeAndTask(WiSEFT):
         """Keep theta_safe, which the first half of the steps ends with, in the place of theta_old."""
         if len(strategy.losses) == strategy.settings.steps // 2:
             self.old = snapshot(strategy.model)
-
-
-class InTurn(StepBatches):
-    """Protected images alone for the first steps, then target images alone, each as if the others were not there.
-
-    Args:
-        target: new images of the round.
-        protected: protected images, drawn without regard to their class.
-        first: number of steps that show protected images.
-        steps: number of all steps.
-        batch_size: images per step.
-        seed: of the run.
-        after_step: as of ``StepBatches``.
-    """
-
-    def __init__(
-        self,
-        target: ImagePool,
-        protected: ImagePool,
-        first: int,
-        steps: int,
-        batch_size: int,
-        seed: int,
-        after_step: Callable[[], None] | None = None,
-    ) -> None:
-        super().__init__(target, None, steps, batch_size, 1.0, seed, after_step)
-        self.first, self.before = first, StepBatches(protected, None, first, batch_size, 1.0, seed)
-
-    def draw(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images of one kind."""
-        if step >= self.first:
-            self.protected_rows = self.protected_rows[:0]
-            return super().draw(step - self.first)
-        images = self.before.draw(step)
-        self.protected_rows = self.before.target_rows
-        return images
 
 
 class LinearMerge(Finetune):

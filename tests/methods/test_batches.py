@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from methods.augmentation import augment
-from methods.batches import ImagePool, Permutations, StepBatches, generator
+from methods.batches import ImagePool, InTurn, Permutations, StepBatches, generator
 
 
 class Experience:
@@ -136,3 +138,21 @@ def test_only_data_that_asks_for_it_is_augmented():
     x, _, _ = next(iter(StepBatches(target, protected, 1, 20, 0.5, 0)))
     assert x[10:].eq(200 / 255).all() and (x[:10] != 200 / 255).any()
     assert torch.equal(target.take(torch.arange(40))[0], target.images.float() / 255)
+
+
+def test_batches_in_turn_are_of_protected_images_first_and_then_of_the_target_in_everybodys_order():
+    def primed() -> InTurn:
+        return InTurn(pool([9] * 40), pool([0] * 10 + [1] * 20), first=3, steps=6, batch_size=10, seed=0)
+
+    batches = primed()
+    seen = [(y.tolist(), batches.target_rows, batches.protected_rows, len(x)) for x, y, _ in batches]
+    assert sorted(seen[0][0] + seen[1][0] + seen[2][0]) == [0] * 10 + [1] * 20, "each image once"
+    assert [labels for labels, *_ in seen[3:]] == [[9] * 10] * 3 and [count for *_, count in seen] == [10] * 6
+    alone = StepBatches(pool([9] * 40), None, 3, 10, 0.5, seed=0)
+    order = [alone.target_rows for _ in alone]
+    assert all(map(torch.equal, (rows for _, rows, *_ in seen[3:]), order))
+    halfway = primed()
+    for _ in zip(range(4), halfway, strict=False):
+        pass
+    again = pickle.loads(pickle.dumps(halfway))
+    assert all(map(torch.equal, (again.target_rows for _ in again), order[1:]))

@@ -39,7 +39,17 @@ from tests.methods.developing import TRAINING
 
 STEPS = 6
 SMALL = {"steps": STEPS, "batch_size": 24, "lr": 3e-4, "samples": 4, "fisher_samples": 4, "calibration": 8}
-OF_OLD_OUTPUTS = ["mds", "lwf", "der++", "pct", "rcat", "elodi", "mpt", "co2l"]  # on varied views they keep a copy of it
+# on varied views they keep a copy of the old model
+OF_OLD_OUTPUTS = [
+    "mds",
+    "lwf",
+    "der++",
+    "pct",
+    "rcat",
+    "elodi",
+    "mpt",
+    "co2l",
+]
 ELSEWHERE = ["mds", "lwf", "ensemble", "finetune+ties", "finetune+uwm-repair"]
 PER_CLASS = 12
 OWN = """
