@@ -103,8 +103,9 @@ class StepBatches:
     """The mini-batches of one round: ``steps`` times ``batch_size`` images, target images first.
 
     Protected images come class by class, the same number of each. Where there are more classes than the batch can hold
-    two images of, each step takes the next classes of an endless shuffle. Where the data asks for random views of its
-    images, they are drawn anew for each step.
+    two images of, each step takes the next classes of a shuffle, and a new one begins where too few are left for a
+    step, so that no step shows a class twice. Where the data asks for random views of its images, they are drawn anew
+    for each step.
 
     Iterating yields ``[x, y, task]`` as an Avalanche data loader does; the rows of the step stand in ``target_rows``,
     ``protected_rows`` and ``class_positions`` (positions in ``protected.classes``).
@@ -180,15 +181,15 @@ class StepBatches:
         return values.view(-1, self.images_per_class).mean(dim=1)
 
     def _draw_protected(self, step: int) -> None:
-        count, first = len(self._class_rows), step * self.classes_per_step
-        if self.classes_per_step == count:
+        count, shown = len(self._class_rows), self.classes_per_step
+        number, turn = divmod(step, count // shown)  # of the shuffle; what it leaves is no full step
+        if shown == count:
             self.class_positions = torch.arange(count)
         else:
-            self.class_positions = self._class_order.take(first, self.classes_per_step)
+            self.class_positions = self._class_order.take(number * count + turn * shown, shown)
         rows = []
-        for place, k in enumerate(self.class_positions.tolist(), first):
-            visit = place // count  # of the class: each pass through the classes has one
-            drawn = self._class_draws[k].take(visit * self.images_per_class, self.images_per_class)
+        for k in self.class_positions.tolist():
+            drawn = self._class_draws[k].take(number * self.images_per_class, self.images_per_class)
             rows.append(self._class_rows[k][drawn])
         self.protected_rows = torch.cat(rows)
 

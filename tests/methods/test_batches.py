@@ -64,6 +64,20 @@ def test_with_hundreds_of_classes_each_step_takes_some_and_all_get_their_turn():
     assert sorted(seen) == list(range(100))
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 60), st.integers(8, 40))
+def test_no_step_shows_a_class_twice_and_all_are_shown_alike(classes, batch_size):
+    steps, labels = 200, [k for k in range(classes) for _ in range(3)]
+    batches = StepBatches(pool([200] * 40), pool(labels), steps, batch_size, 0.5, seed=1)
+    shown = torch.zeros(classes)
+    for _ in batches:
+        positions = batches.class_positions.tolist()
+        assert len(set(positions)) == len(positions) == batches.classes_per_step
+        shown[positions] += 1
+    expected = steps * batches.classes_per_step / classes
+    assert shown.sub(expected).abs().max() <= max(1, 5 * expected**0.5)
+
+
 @pytest.mark.parametrize("share", [0.0, 1 / 365, 0.01])
 def test_the_target_is_in_every_batch_however_small_its_share(share):
     labels = [k for k in range(100) for _ in range(4)]
