@@ -46,7 +46,7 @@ def test_a_misspelt_setting_fails_the_type_check(tmp_path):
     file.write_text(
         "from methods.mds import MDS\n\n\n"
         "class Mine(MDS):\n"
-        "    def weight(self) -> float:\n"
+        "    def doubled(self) -> float:\n"
         "        return self.settings.beta + self.settings.beat\n"
     )
     done = subprocess.run(
