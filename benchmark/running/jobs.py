@@ -119,14 +119,21 @@ class Jobs:
         return list(groups.values())
 
     def _settings(self, name: str, chosen: Preset | None) -> Settings:
-        """Defaults, then the settings tuned for the scenario or those of the preset, then those asked for."""
+        """Defaults, then the settings tuned for the scenario or those of the preset, then those asked for.
+
+        A budget that is asked for is that of the methods that train, where there are any.
+        """
+        from methods.strategy import Settings
+
         strategy = self.strategies[name]
+        others = any(one.trains for one in self.strategies.values()) and not strategy.trains
+        asked = {k: v for k, v in self.request.settings.items() if not others or k not in Settings.model_fields}
         values = budget_of(strategy, self.request.scenario)
         values |= tuned(self.request.scenario, name) if self.request.tuned else {}
         if chosen is not None:
             fields = strategy.SETTINGS.model_fields if strategy.trains else {}
             values = {key: value for key, value in chosen.settings.items() if key in fields}
-        return validated(strategy.SETTINGS, values | self.request.settings, f"method {name}")
+        return validated(strategy.SETTINGS, values | asked, f"method {name}")
 
 
 def budget_of(strategy: type[RoundStrategy], scenario: str) -> dict[str, Any]:

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 from benchmark.records import files
 from benchmark.running import jobs, runner
 from benchmark.running.bases import Bases
 
 RUN = ("run", "--method", "finetune", "--scenario", "toy", "--base", "toy.safetensors", "--set", "steps=2", "--quiet")
+
+
+def test_a_budget_is_of_the_methods_that_train(command):
+    """So that ``--method all --set steps=10`` may be asked for."""
+    run = [word if word != "finetune" else "frozen,finetune" for word in RUN]
+    code, _, err = command(*run, "--seeds", "1", "--set", "t=0.1")
+    assert code == 2 and "method frozen has no setting 't'" in err
+    code, _, err = command(*run, "--seeds", "1")
+    assert code == 0, err
+    assert {r.method.name: r.method.settings["steps"] for r in files.read_all(Path("runs"))} == {
+        "frozen": 0,
+        "finetune": 2,
+    }
+    run[2] = "frozen"
+    code, _, err = command(*run, "--seeds", "1")
+    assert code == 2 and "--set steps=2" in err, "of one that does not train it means nothing"
 
 
 def test_another_job_may_make_the_same_run_at_the_same_time(command, monkeypatch, tmp_path):
