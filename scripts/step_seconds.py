@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import methods
+from benchmark.running.request import validated
 from methods.checkpoints import create_classifier
 from scenarios import mock
 
@@ -38,7 +39,7 @@ def seconds_per_step(model: str, method: str, steps: int, batch_size: int, devic
     classifier = create_classifier(mock.one_round().prompts, model)
     given = mock.one_round(side=classifier.image_size).experiences(0)
     strategy_class, clock = methods.load(method), Clock()
-    settings = strategy_class.SETTINGS(steps=steps, batch_size=batch_size)
+    settings = validated(strategy_class.SETTINGS, {"steps": steps, "batch_size": batch_size}, method)
     strategy = strategy_class(model=classifier, settings=settings, device=device, plugins=[clock])
     strategy.protect(given.protected)
     strategy.train(given.train, eval_streams=[])
@@ -51,10 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help="open_clip architecture")
     parser.add_argument("--steps", type=int, default=4, help="timed are all but the first")
     parser.add_argument("--batch-size", type=int, default=96, help="images per step, target and protected together")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     asked = parser.parse_args(arguments)
+    if asked.steps < 2:
+        parser.error("--steps must be 2 or more, as the first is not timed")
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: there is no CUDA device here")
     for method in METHODS:
-        seconds = seconds_per_step(asked.model, method, asked.steps, asked.batch_size, asked.device)
+        try:
+            seconds = seconds_per_step(asked.model, method, asked.steps, asked.batch_size, asked.device)
+        except ValueError as error:
+            parser.error(str(error))
         print(f"{asked.model}, {method}: {seconds:.3g} s per step of {asked.batch_size}", flush=True)
 
 

@@ -39,6 +39,15 @@ def accuracy(model, data, label: int) -> float:
     return (predict_logits(model, data.images[rows]).argmax(1) == label).float().mean().item()
 
 
+def check_less_is_forgotten_than_by_finetuning(names, base, stream, steps: int = 40, gained: float = 0.2) -> None:
+    """See that each of the methods learns the target of the toy stream, and keeps the worst class better."""
+    data = stream.data[0].test
+    naive, *kept = (develop(name, base, stream, steps=steps).model for name in ("finetune", *names))
+    worst = [min(accuracy(m, data, k) - accuracy(base, data, k) for k in range(5)) for m in (naive, *kept)]
+    assert min(worst[1:]) > worst[0] + 0.1
+    assert min(accuracy(m, data, 5) for m in kept) > accuracy(base, data, 5) + gained
+
+
 def few(name: str) -> dict[str, int]:
     """Settings that keep the measurements of a weight-space plugin short."""
     fields = methods.load(methods.run_as(name)).SETTINGS.model_fields
