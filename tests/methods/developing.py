@@ -21,7 +21,7 @@ def develop(name: str, base, stream, seed: int = 0, rounds: int = 1, **changes):
     changes.setdefault("lr", 3e-4)
     if "margin_points" in strategy_class.SETTINGS.model_fields:
         changes.setdefault("margin_points", 99.0)  # or the old model would stay
-    changes = {"steps": 40, **changes} if strategy_class.trains else {}
+    changes = {"steps": 40, **measured_shortly(name), **changes} if strategy_class.trains else {}
     settings = strategy_class.SETTINGS(**changes)
     strategy = strategy_class(model=copy.deepcopy(base), settings=settings, seed=seed)
     for r in range(rounds):
@@ -48,10 +48,10 @@ def check_less_is_forgotten_than_by_finetuning(names, base, stream, steps: int =
     assert min(accuracy(m, data, 5) for m in kept) > accuracy(base, data, 5) + gained
 
 
-def few(name: str) -> dict[str, int]:
-    """Settings that keep the measurements of a weight-space plugin short."""
+def measured_shortly(name: str, images: int = 24) -> dict[str, int]:
+    """Settings by which a method measures its weights on few images."""
     fields = methods.load(methods.run_as(name)).SETTINGS.model_fields
-    return {key: 8 for key in ("fisher_samples", "calibration") if key in fields}
+    return {key: images for key in ("samples", "fisher_samples", "calibration") if key in fields}
 
 
 def equal(one, other) -> bool:
@@ -66,7 +66,7 @@ def replayed(name: str, base, trained, stream, round_: int = 0, **changes):
         def training_epoch(self, **kwargs):
             self.model.load_state_dict(trained.state_dict())
 
-    strategy = Replayed(model=copy.deepcopy(base), settings=Replayed.SETTINGS(steps=1, **few(name) | changes))
+    strategy = Replayed(model=copy.deepcopy(base), settings=Replayed.SETTINGS(steps=1, **measured_shortly(name, 8) | changes))
     strategy.protect(stream.protected[round_])
     strategy.train(stream.train[round_], eval_streams=[])
     return strategy

@@ -14,7 +14,7 @@ from methods.clip import predict_logits
 from methods.fisher import fisher_information
 from methods.state_arithmetic import average, mean_one, ties
 from tests.conftest import make_toy_stream
-from tests.methods.developing import accuracy, develop, equal, few, replayed, second_round
+from tests.methods.developing import accuracy, develop, equal, measured_shortly, replayed, second_round
 
 PLUGINS = [
     *("wise-ft", "task-arithmetic", "ties", "dare", "fisher-merge", "bcwi", "ptm", "soup"),
@@ -82,7 +82,7 @@ def test_a_merge_forgets_less_than_finetuning(name, developed, naive, toy_stream
 @pytest.mark.parametrize("trainer", ["finetune", "mds"])
 @pytest.mark.parametrize("name", PLUGINS)
 def test_zero_steps_are_the_old_function_bit_for_bit_whatever_is_proposed(trainer, name, toy_base, toy_stream):
-    strategy = develop(f"{trainer}+{name}", toy_base, toy_stream, steps=0, **few(name))
+    strategy = develop(f"{trainer}+{name}", toy_base, toy_stream, steps=0, **measured_shortly(name, 8))
     images = toy_stream.test[0].images[:20]
     old, seen = predict_logits(toy_base, images), [predict_logits(strategy.model, images)]
     strategy.propose(lambda name: seen.append(predict_logits(strategy.model, images)))
@@ -192,7 +192,7 @@ def test_ties_settles_what_this_round_and_earlier_ones_changed(two_rounds, toy_b
 
 @pytest.mark.parametrize("name", PLUGINS)
 def test_a_second_round_of_zero_steps_changes_nothing(name, two_rounds, toy_base, naive):
-    strategy = second_round(f"finetune+{name}", toy_base, naive, two_rounds, steps=0, **few(name))
+    strategy = second_round(f"finetune+{name}", toy_base, naive, two_rounds, steps=0, **measured_shortly(name, 8))
     states = [copied(strategy.model)]
     strategy.propose(lambda name: states.append(copied(strategy.model)))
     assert len(states) > 1 and all(equal(state, naive.state_dict()) for state in states)
