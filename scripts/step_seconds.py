@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import methods
+from benchmark.running.memory import kept_memory
 from benchmark.running.request import validated
 from methods.checkpoints import create_classifier
 from scenarios import mock
@@ -42,7 +43,8 @@ def seconds_per_step(model: str, method: str, steps: int, batch_size: int, devic
     settings = validated(strategy_class.SETTINGS, {"steps": steps, "batch_size": batch_size}, method)
     strategy = strategy_class(model=classifier, settings=settings, device=device, plugins=[clock])
     strategy.protect(given.protected)
-    strategy.train(given.train, eval_streams=[])
+    with kept_memory():  # as in runs
+        strategy.train(given.train, eval_streams=[])
     return median(after - before for before, after in zip(clock.ends, clock.ends[1:], strict=False))
 
 

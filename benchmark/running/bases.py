@@ -13,6 +13,7 @@ from benchmark.output.files import check_writable, replace_file
 from benchmark.output.progress import Reporter
 from benchmark.output.tables import canonical
 from benchmark.records.schema import BaseInfo
+from benchmark.running.memory import kept_memory
 from benchmark.running.pretrain import PHOTOS, Recipe, pretrain
 from benchmark.running.request import BaseChoice, validated
 from benchmark.running.streams import build
@@ -117,7 +118,8 @@ def trained_base(stream: DevelopmentStream, recipe: Recipe, device: str, progres
             check_writable(path.parent)  # before the training, which would be lost
         except ValueError as error:
             raise ValueError(f"{error} with MDS_BENCH_CACHE, to keep the base that is trained first") from None
-        model = pretrain(data, stream.prompts, recipe, device, lambda done, total: progress("base", done, total))
+        with kept_memory():
+            model = pretrain(data, stream.prompts, recipe, device, lambda done, total: progress("base", done, total))
         replace_file(path, checkpoint_bytes(model.cpu(), recipe.model))
     return path
 

@@ -11,6 +11,7 @@ from typing import Any
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
+from benchmark.running.memory import kept_memory
 from benchmark.running.scores import Scores
 from benchmark.running.selection import Selection
 from methods.strategy import RoundStrategy, Settings
@@ -58,7 +59,8 @@ def develop_round(
         developed.protect(given.protected)
     if given.held_out is not None:
         developed.hold_out(*given.held_out)
-    developed.train(given.train, eval_streams=[])
+    with kept_memory():
+        developed.train(given.train, eval_streams=[])
     return developed
 
 

@@ -132,7 +132,7 @@ class _Training:
         visual, features = self.model.clip.visual, []
         with torch.no_grad():
             for batch in self.data.images.split(AT_ONCE):
-                features.append(visual.trunk((as_float(batch.to(self.device)) - self.model.mean) / self.model.std))
+                features.append(visual.trunk(self.model.normalised(batch.to(self.device))))
         known, order = torch.cat(features), Permutations(len(self.data), self.recipe.seed, "probing")
 
         def loss(step: int) -> Tensor:

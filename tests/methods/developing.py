@@ -66,7 +66,9 @@ def replayed(name: str, base, trained, stream, round_: int = 0, **changes):
         def training_epoch(self, **kwargs):
             self.model.load_state_dict(trained.state_dict())
 
-    strategy = Replayed(model=copy.deepcopy(base), settings=Replayed.SETTINGS(steps=1, **measured_shortly(name, 8) | changes))
+    strategy = Replayed(
+        model=copy.deepcopy(base), settings=Replayed.SETTINGS(steps=1, **measured_shortly(name, 8) | changes)
+    )
     strategy.protect(stream.protected[round_])
     strategy.train(stream.train[round_], eval_streams=[])
     return strategy

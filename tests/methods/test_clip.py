@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -172,3 +173,24 @@ def test_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
     with pytest.raises(ValueError, match=r"--base FILE\.safetensors") as caught:
         create_classifier(PROMPTS, "ViT-B-32", "laion400m_e31")
     assert "\n" not in str(caught.value)
+
+
+def test_lite0_has_its_channels_last_and_the_same_outputs_and_gradients():
+    torch.manual_seed(0)
+    model, images = create_classifier(["a cat.", "a dog."], "mds-lite0"), torch.rand(6, 3, 96, 96)
+    labels, seen = torch.tensor([0, 1] * 3), []
+    model.clip.visual.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    F.cross_entropy(model(images), labels).backward()
+    plain = copy.deepcopy(model)
+    plain.zero_grad()
+    plain.clip.visual.register_forward_pre_hook(lambda _, given: given[0].contiguous())
+    logits = plain(images)
+    F.cross_entropy(logits, labels).backward()
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(model(images), logits, atol=1e-4, rtol=1e-4)
+    ours, theirs = (torch.cat([p.grad.flatten() for p in m.clip.visual.parameters()]) for m in (model, plain))
+    assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+
+
+def test_other_towers_have_their_images_as_they_come(model, images):
+    assert model.normalised(images).is_contiguous()
