@@ -32,8 +32,8 @@ class Entry:
 
     @property
     def stream(self) -> str:
-        """Name of the stream."""
-        return self.runs[0].scenario.name
+        """Title of the stream."""
+        return self.runs[0].scenario.title
 
     @property
     def method(self) -> str:
@@ -62,7 +62,7 @@ def entries(records: Iterable[Record]) -> list[Entry]:
     groups: defaultdict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
         alike = canonical(_data(record) | _development(record))
-        groups[record.scenario.name, record.method.name, alike].append(record)
+        groups[record.scenario.title, record.method.name, alike].append(record)
     by_stream: defaultdict[str, list[list[Record]]] = defaultdict(list)
     for (stream, *_), runs in sorted(groups.items()):
         by_stream[stream].append(_by_seed(runs))

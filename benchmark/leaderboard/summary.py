@@ -34,8 +34,8 @@ def print_runs(found: Sequence[Record], results: Path, as_json: bool, quiet: boo
             print(json.dumps(summary(scenario, method, found), allow_nan=False))
         return
     out, scenarios = console(), list(dict.fromkeys(record.scenario.name for record in found))
-    for scenario in scenarios:
-        print_table(table([record for record in found if record.scenario.name == scenario]), out)
+    for title in dict.fromkeys(record.scenario.title for record in found):
+        print_table(table([record for record in found if record.scenario.title == title]), out)
     place = results / "records"
     lines = [
         *_told_from_luck(found),
@@ -52,7 +52,7 @@ def _told_from_luck(found: Sequence[Record]) -> Iterator[str]:
     """A line for each method of a few; of many the table says it all."""
     rounds: dict[str, list[RoundResult]] = {}
     for record in found:
-        rounds.setdefault(f"{record.method.name} on {record.scenario.name}", []).extend(record.rounds)
+        rounds.setdefault(f"{record.method.name} on {record.scenario.title}", []).extend(record.rounds)
     if len(rounds) <= FEW:
         yield from (f"{name}: {earned(measured)}" for name, measured in rounds.items() if measured)
 

@@ -177,6 +177,12 @@ class ScenarioInfo(_Model):
     rounds: int = Field(ge=1)
     options: PlainDict
 
+    @property
+    def title(self) -> str:
+        """What tables call the stream: its name, and the target that was asked for, as each makes another stream."""
+        target = self.options.get("target")
+        return self.name if target is None else f"{self.name}: {target}"
+
 
 class MethodInfo(_Model):
     """The method, with all its settings after defaults. ``code`` tells other people's code apart: see ``methods``."""

@@ -52,10 +52,10 @@ def page(records: Sequence[Record], results: Path, frame: pd.DataFrame) -> str:
     """The page as HTML."""
     style, script = (path.read_text(encoding="utf-8") for path in (STYLE, HERE / "page.js"))
     records = sorted(records, key=lambda record: record.run_id)  # whatever order they come in
-    runs = Counter(record.scenario.name for record in records)
+    runs = Counter(record.scenario.title for record in records)
     data = details.of(records)
     beyond = {name for name, rows in frame.groupby("scenario") if out_of_reach(rows.to_dict("records"))}
-    streams = [_stream(name, [r for r in records if r.scenario.name == name], results) for name in sorted(runs)]
+    streams = [_stream(name, [r for r in records if r.scenario.title == name], results) for name in sorted(runs)]
     return (
         templates(HERE)
         .get_template("page.html")
@@ -87,12 +87,13 @@ def _json(data: dict[str, Any]) -> str:
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _stream(name: str, records: Sequence[Record], results: Path) -> dict[str, Any]:
+def _stream(title: str, records: Sequence[Record], results: Path) -> dict[str, Any]:
     """The page's data on a stream, shown below its table."""
     first = next((record for record in records if not outdated(record)), records[0])
+    name = first.scenario.name
     shown = name in {path.stem for path in SHEETS.glob("*.webp")} and not outdated(first)
     return {
-        "name": name,
+        "name": title,
         "runs": len(records),
         "description": SCENARIOS[name].description if name in SCENARIOS else "",
         "version": first.scenario.version,
@@ -100,7 +101,7 @@ def _stream(name: str, records: Sequence[Record], results: Path) -> dict[str, An
         "classes": first.scenario.classes,
         "targets": list(dict.fromkeys(result.target for record in records for result in record.rounds)),
         "sheet": _data_uri(SHEETS / f"{name}.webp", "image/webp") if shown else "",
-        "plots": [_plot(path) for path in plots.paths(results, name) if path.is_file()],
+        "plots": [_plot(path) for path in plots.paths(results, title) if path.is_file()],
     }
 
 

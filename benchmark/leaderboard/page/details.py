@@ -45,7 +45,7 @@ def detailed(records: Sequence[Record]) -> list[Record]:
     seen: Counter[tuple[str, str]] = Counter()
     order = []
     for record in sorted(records, key=lambda r: r.seed):
-        key = (record.scenario.name, record.method.name)
+        key = (record.scenario.title, record.method.name)
         seen[key] += 1
         order.append((seen[key], *key, record))
     order.sort(key=lambda item: item[:3])
@@ -66,7 +66,7 @@ def _method(name: str) -> dict[str, Any]:
 def _run(record: Record) -> dict[str, Any]:
     path = record_path(Path(), record.scenario.name, record.method.name, record.seed, record.run_id)
     return {
-        "scenario": record.scenario.name,
+        "scenario": record.scenario.title,
         "method": record.method.name,
         "seed": record.seed,
         "status": record.status,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from benchmark.leaderboard.plots import classes, constraints, gains, rates, rounds, tolerance
@@ -28,8 +29,8 @@ def write_all(records: Sequence[Record], results: Path) -> list[Path]:
     A plot for which a stream has no data is not made, and deleted where an earlier call made it.
     """
     written = []
-    for scenario in sorted({r.scenario.name for r in records}):
-        groups = named_groups([r for r in records if r.scenario.name == scenario])
+    for scenario in sorted({r.scenario.title for r in records}):
+        groups = named_groups([r for r in records if r.scenario.title == scenario])
         for path, draw in zip(paths(results, scenario), KINDS.values(), strict=True):
             with style():
                 picture = draw(scenario, groups)
@@ -44,6 +45,8 @@ def write_all(records: Sequence[Record], results: Path) -> list[Path]:
 
 
 def paths(results: Path, scenario: str) -> list[Path]:
-    """Where the plots of a stream are, as far as they are drawn, in the order of ``KINDS``."""
+    """Where the plots of a stream, by its title, are, as far as they are drawn, in the order of ``KINDS``."""
     name = record_path(results, scenario, "", 0, "").parent.name  # safe for a file system
+    if name != scenario:  # others may have become the same
+        name += f"-{sha256(scenario.encode()).hexdigest()[:8]}"
     return [Path(results) / "plots" / f"{name}{kind}.svg" for kind in KINDS]

@@ -94,6 +94,20 @@ def test_the_front_is_what_nothing_else_beats_in_both() -> None:
     assert set(frame[frame["front"]]["method"]) == {"gains", "between", "same", "safe"}
 
 
+def towards(target: str, gains: Sequence[int]) -> list[Record]:
+    """Runs on photos of somebody's, whose stream is what it is by its target."""
+    options = {"name": "folder", "fingerprint": target, "options": {"target": target}}
+    return [record("mds", seed, (gain, 0, 0), scenario=options) for seed, gain in enumerate(gains)]
+
+
+def test_each_target_of_the_same_photos_is_a_stream_of_its_own() -> None:
+    frame = table([*towards("store", (10, 20)), *towards("living room", (30,))])
+    assert list(frame["scenario"]) == ["folder: living room", "folder: store"]
+    assert list(frame["target_gain"]) == [pytest.approx(0.30), pytest.approx(0.15)]
+    assert list(frame["variant"]) == ["", ""], "neither is on other data than most"
+    assert "## folder: living room" in to_markdown(*frames(towards("living room", (30,))))
+
+
 def test_every_round_counts() -> None:
     found = row(table([record("mds", 0, (10, 0, 0), (20, -1, 0)), record("mds", 1, (30, 0, 0), (40, 0, 0))]), "mds")
     assert (found["seeds"], found["rounds"], found["strict_rate"]) == (2, 4, 0.75)

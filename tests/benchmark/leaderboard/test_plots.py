@@ -34,6 +34,20 @@ def test_the_same_records_give_the_same_bytes(tmp_path):
     assert drawn(runs[:-2], tmp_path / "c") != first
 
 
+def test_plots_of_every_target_have_files_of_their_own(tmp_path):
+    targets = ("商店", "客厅", "a/b", "a_b")
+    runs = [
+        record("mds", seed, (10, 0, 0), scenario={"name": "folder", "options": {"target": target}})
+        for target in targets
+        for seed in (0, 1)
+    ]
+    plots.write_all(runs, tmp_path)
+    for target in targets:
+        path = plots.paths(tmp_path, f"folder: {target}")[0]
+        title = ElementTree.parse(path).getroot().findtext(f"{SVG}title", "")
+        assert path.parent == tmp_path / "plots" and title.startswith(f"folder: {target}: ")
+
+
 def test_every_plot_has_a_title_and_its_numbers_in_words(tmp_path):
     for name, text in drawn(EXAMPLE, tmp_path).items():
         root = ElementTree.fromstring(text)
