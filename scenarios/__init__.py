@@ -35,11 +35,11 @@ __all__ = [
     "builder",
     "fingerprints",
     "full_name",
-    "quick_name",
     "rendered",
     "scored_on",
     "settings_of",
     "steps_of",
+    "tuned_as",
 ]
 
 
@@ -53,26 +53,24 @@ class Scenario(NamedTuple):
     steps: int | None = None  # of a round, unless others are asked for; None: as many as a method has by default
     lr: float | None = None  # learning rate of methods that have none of their own; None: as is usual for CLIP
     photos: bool = False  # of a user's own, too few to train a base on from nothing
+    tuned_as: str | None = None  # a stream whose searches serve here where there are none
 
 
-def _both(name: str, plan: str, description: str) -> dict[str, Scenario]:
-    """A rendered stream in its two budgets, each under a name of its own."""
-    return {
-        name: Scenario(f"scenarios.{plan}.build", description, steps=STEPS[QUICK], lr=LR),
-        full_name(name): Scenario(
-            f"scenarios.{plan}_FULL.build", f"{description}; full budget", steps=STEPS[FULL], lr=LR
-        ),
-    }
+def _both(name: str, plan: str, description: str, tuned_as: str | None = None) -> dict[str, Scenario]:
+    """A rendered stream in its two budgets, each under a name of its own; in full it is tuned as in quick."""
+    quick = Scenario(f"scenarios.{plan}.build", description, steps=STEPS[QUICK], lr=LR, tuned_as=tuned_as)
+    full = quick._replace(
+        builder=f"scenarios.{plan}_FULL.build",
+        description=f"{description}; full budget",
+        steps=STEPS[FULL],
+        tuned_as=name,
+    )
+    return {name: quick, full_name(name): full}
 
 
 def full_name(name: str) -> str:
     """What a stream is called in its full budget, if it has one."""
     return name if name.endswith(f"-{FULL}") else f"{name}-{FULL}"
-
-
-def quick_name(name: str) -> str:
-    """What a stream is called in its quick budget, if it has one."""
-    return name.removesuffix(f"-{FULL}")
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -85,21 +83,25 @@ SCENARIOS: dict[str, Scenario] = {
         "driving-overcast",
         "driving:OVERCAST",
         "rendered road scenes, weather: the target overcast, four protected weathers",
+        tuned_as="driving-foggy",
     ),
     **_both(
         "driving-tunnel",
         "driving:TUNNEL",
         "rendered road scenes, scene: the target tunnel, four protected scenes",
+        tuned_as="driving-foggy",
     ),
     **_both(
         "driving-rounds",
         "driving:ROUNDS",
         "rendered road scenes, four rounds: overcast, foggy, tunnel, parking lot; each target is protected thereafter",
+        tuned_as="driving-foggy",
     ),
     **_both(
         "driving-settled",
         "driving:SETTLED",
         "driving-foggy from a base that was trained four times as long, with less left to gain",
+        tuned_as="driving-foggy",
     ),
     **_both(
         "places-mini",
@@ -198,6 +200,16 @@ def builder(name: str) -> Callable[..., DevelopmentStream]:
         raise ValueError(unknown_name("scenario", name, SCENARIOS))
     module, _, function = SCENARIOS[name].builder.partition(":")
     return attrgetter(function)(import_module(module))
+
+
+def tuned_as(name: str) -> list[str]:
+    """The streams whose searches of settings serve the stream ``name``, first its own."""
+    found: list[str] = []
+    following: str | None = name
+    while following is not None:
+        found.append(following)
+        following = SCENARIOS[following].tuned_as if following in SCENARIOS else None
+    return found
 
 
 def _check_type(key: str, option: Option, value: Any) -> None:

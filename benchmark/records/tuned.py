@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.output.files import replace_file
-from scenarios import quick_name
+from scenarios import tuned_as
 from scenarios.cache import cache_folder
 
 Chosen = dict[str, dict[str, dict[str, Any]]]  # {scenario: {method: {setting: value}}}
@@ -26,17 +26,18 @@ INSTALLED = {"site-packages", "dist-packages"}
 def tuned(scenario: str, method: str) -> dict[str, Any]:
     """The settings chosen for ``method`` on ``scenario``; none where there was no search.
 
-    A full budget for which nothing was chosen takes what was for the quick one.
+    A stream for which nothing was chosen takes what was for another, as ``scenarios.tuned_as`` says: a full budget what
+    was for the quick one.
 
     Raises:
         ValueError: the user's file cannot be read.
     """
-    return _first(_found(name, method) for name in (scenario, quick_name(scenario)))
+    return _first(_found(name, method) for name in tuned_as(scenario))
 
 
 def published(scenario: str, method: str) -> dict[str, Any]:
     """The settings that the package brings, which every reader of a table has too; none where there are none."""
-    return _first(_package().get(name, {}).get(method) for name in (scenario, quick_name(scenario)))
+    return _first(_package().get(name, {}).get(method) for name in tuned_as(scenario))
 
 
 def adopt(chosen: Chosen) -> Iterator[str]:

@@ -182,6 +182,15 @@ def test_a_full_budget_without_a_search_takes_what_was_chosen_for_the_quick_one(
     assert tuned.tuned("driving-foggy-full", "ewc") == {} != tuned.tuned("driving-foggy", "ewc")
 
 
+def test_a_stream_without_a_search_takes_what_was_chosen_for_one_like_it(settings_file, tmp_path):
+    for stream in ("driving-tunnel", "driving-tunnel-full", "driving-rounds"):
+        assert tuned.tuned(stream, "ewc") == tuned.published(stream, "ewc") == {"weight": 2}
+    assert tuned.tuned("places-mini", "ewc") == tuned.tuned("nobody-knows-it", "ewc") == {}
+    keep(tmp_path / "r", "ewc", {"weight": 3}, scenario="driving-tunnel")
+    tuning.adopt(tmp_path / "r")
+    assert tuned.tuned("driving-tunnel-full", "ewc") == {"weight": 3} != tuned.tuned("driving-rounds", "ewc")
+
+
 def test_an_installed_package_is_not_written_to(settings_file, tmp_path, monkeypatch, capsys):
     before = settings_file.read_bytes()
     with monkeypatch.context() as patch:
