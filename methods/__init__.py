@@ -79,10 +79,14 @@ def run_as(name: str) -> str:
     return f"{MADE_FOR.get(name, 'finetune')}+{name}" if name in plugins() else name
 
 
+def extras_of(name: str) -> list[str]:
+    """The extras of this package that a method cannot run without; each is named after its module."""
+    return [EXTRAS[part] for part in _parts(name) if part in EXTRAS]
+
+
 def missing_extra(name: str) -> str:
     """The extra of this package that a method needs and that is not installed; nothing where it can run."""
-    needed = [EXTRAS[part] for part in _parts(name) if part in EXTRAS]
-    return next((extra for extra in needed if not installed(extra)), "")
+    return next((extra for extra in extras_of(name) if not installed(extra)), "")
 
 
 def check_runnable(name: str) -> None:

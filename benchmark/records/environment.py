@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib.metadata import version
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from benchmark.records.schema import Environment, Frozen
@@ -23,8 +24,13 @@ class Platform(Frozen):
     threads: int
 
 
-def describe(device: str) -> Environment:
-    """Versions, processor and device of this process, and the most memory it has held so far."""
+def describe(device: str, modules: Sequence[str] = ()) -> Environment:
+    """Versions, processor and device of this process, and the most memory it has held so far.
+
+    Args:
+        device: cpu or cuda.
+        modules: that a run needs beside those of ``PACKAGES``.
+    """
     import torch
 
     if device == "cuda":
@@ -37,7 +43,7 @@ def describe(device: str) -> Environment:
         processor=_processor(),
         device=name,
         threads=torch.get_num_threads(),
-        packages={package: _version(package) for package in PACKAGES},
+        packages={package: _version(package) for package in (*PACKAGES, *_distributions(modules))},
         peak_memory_mb=round(peak, 1),
     )
 
@@ -62,6 +68,12 @@ def _peak_memory() -> float:
         return 0.0
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _distributions(modules: Sequence[str]) -> list[str]:
+    """The packages that modules are of."""
+    known = packages_distributions() if modules else {}
+    return [name for module in modules for name in dict.fromkeys(known.get(module, ()))]
 
 
 def _version(package: str) -> str:

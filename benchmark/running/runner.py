@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+import methods
 from benchmark.metrics import scene_pairs
 from benchmark.metrics.counts import count_pairs
 from benchmark.records.environment import describe
@@ -176,7 +177,7 @@ class Run:
             status="diverged" if message else "complete",
             message=message,
             rounds=tuple(result for result, _ in results),
-            environment=describe(self.device),
+            environment=describe(self.device, methods.extras_of(self.method)),
             seconds=round(sum(result.seconds for result, _ in results), 2),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )

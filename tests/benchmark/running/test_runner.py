@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -211,6 +212,15 @@ def test_a_record_keeps_the_constraints_of_a_method_that_has_some(toy_stream, to
     first, last = (torch.tensor([values[k] for values in constraints.violations.values()]) for k in (0, -1))
     assert first.abs().max() < 1e-4 and last.abs().min() > 1e-4
     assert run(toy_stream, toy_base, "finetune").execute()[0].rounds[0].constraints is None
+
+
+def test_a_record_names_the_versions_of_all_packages_that_its_method_needs(toy_stream, toy_base):
+    pytest.importorskip("cooper")
+    packages = {
+        method: run(toy_stream, toy_base, method, steps=1).execute()[0].environment.packages
+        for method in ("mds", "primal-dual")
+    }
+    assert packages["primal-dual"] == packages["mds"] | {"cooper-optim": version("cooper-optim")}
 
 
 def test_a_method_is_not_given_what_is_known_of_test_images(toy_stream, toy_base):
