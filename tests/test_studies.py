@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from results.studies.mds import report
-from results.studies.photographs import order
+from results.studies.photographs import order, own
 from results.studies.strictness import figure
 from tests import ROOT
 
@@ -65,3 +65,8 @@ def test_the_figure_of_strictness_agrees_with_the_plan():
     five = figure.gains().query("classes == '5'").set_index("gain")["strict"]
     assert five.iloc[(five.index - 0.0).to_series().abs().argmin()] == pytest.approx(4.14, abs=0.01)
     assert five.iloc[(five.index - 1.0).to_series().abs().argmin()] == pytest.approx(56.2, abs=0.1)
+
+
+def test_the_readme_shows_what_methods_do_to_photos_of_somebodys_own(capsys):
+    own.main()
+    assert capsys.readouterr().out in (ROOT / "README.md").read_text(), "run: python -m results.studies.photographs.own"
