@@ -36,10 +36,9 @@ def run(name: str, seed: int, device: str = "cpu"):
     return Run(stream, base, info, name, strategy, settings, device).execute()
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_it_develops_twenty_classes(name, seed):
-    record, predictions = run(name, seed)
+def test_it_develops_twenty_classes(name):
+    record, predictions = run(name, 0)
     assert record.status == "complete" and recompute(record, predictions) == []
     steps = SMALL["steps"] if methods.load(name).trains else 0
     assert len(record.rounds[0].losses) == steps and all(map(torch.isfinite, torch.tensor(record.rounds[0].losses)))

@@ -1,4 +1,4 @@
-"""What every method promises, whatever it does inside; and that MDS serves any Avalanche user."""
+"""What every method does, beside what a trial of it checks; and that MDS serves any Avalanche user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from methods.clip import predict_logits
 from methods.mds import MDS, MDSSettings
 from methods.objectives import class_losses
 from tests.conftest import make_toy_stream
-from tests.methods.developing import RUNNABLE, TRAINING, accuracy, develop
+from tests.methods.developing import TRAINING, accuracy, develop, equal
 
 
 @pytest.mark.parametrize("name", TRAINING)
@@ -37,12 +37,9 @@ def test_an_untrained_reference_is_the_old_model(name, toy_stream, toy_base):
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name, toy_stream, toy_base):
-    one, same, other = (develop(name, toy_base, toy_stream, seed, steps=6).model for seed in (1, 1, 2))
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), same.state_dict().values(), strict=True))
-    assert any(
-        not torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    )
+def test_another_seed_gives_other_weights(name, toy_stream, toy_base):
+    one, other = (develop(name, toy_base, toy_stream, seed, steps=6).model.state_dict() for seed in (1, 2))
+    assert not equal(one, other)
 
 
 def test_global_random_numbers_do_not_matter(toy_stream, toy_base):
@@ -51,15 +48,6 @@ def test_global_random_numbers_do_not_matter(toy_stream, toy_base):
     torch.manual_seed(2)
     two = develop("mds", toy_base, toy_stream, steps=3).model.state_dict()
     assert all(torch.equal(one[key], two[key]) for key in one)
-
-
-@pytest.mark.parametrize("name", RUNNABLE)
-def test_data_is_left_untouched(name, toy_base):
-    stream = make_toy_stream(seed=5)
-    before = copy.deepcopy(stream.data)
-    develop(name, toy_base, stream, steps=3)
-    for split in ("train", "protected", "val", "test"):
-        assert torch.equal(getattr(stream.data[0], split).images, getattr(before[0], split).images)
 
 
 @pytest.fixture(scope="module")
