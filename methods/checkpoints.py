@@ -33,8 +33,8 @@ from methods.tokenizer import VOCAB_SIZE, ByteTokenizer
 from methods.unavailable import check_usable, why_not
 
 TINY = "mds-tiny"  # the embedded default: a 16-token ViT and a byte-level text tower, 1.2 M parameters
-# Images of lite0 have their channels last, a third faster on a CPU. Those of others must not: in MobileCLIP's stem, of
-# strided 1x1 convolutions, oneDNN then writes past the end of its memory (torch 2.14).
+# Images of lite0 have their channels last: two thirds of the time on a CPU. Those of others must not: in MobileCLIP's
+# stem, of strided 1x1 convolutions, oneDNN then writes past the end of its memory (torch 2.14).
 LITE0 = "mds-lite0"
 METADATA = "mds-bench"  # key of the description in a file's metadata
 BUFFERS = (BIAS, FISHER)  # of a classifier, beside its parameters, where methods gave it any

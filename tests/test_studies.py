@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from results.studies.certificate import report as certificate
 from results.studies.mds import report
 from results.studies.photographs import order, own
 from results.studies.strictness import figure
@@ -70,3 +71,17 @@ def test_the_figure_of_strictness_agrees_with_the_plan():
 def test_the_readme_shows_what_methods_do_to_photos_of_somebodys_own(capsys):
     own.main()
     assert capsys.readouterr().out in (ROOT / "README.md").read_text(), "run: python -m results.studies.photographs.own"
+
+
+def test_a_certificate_is_wrong_where_a_class_truly_lost_what_it_was_certified_not_to():
+    """Two runs of two updates that all look safe; one of them truly loses 1.5 points."""
+    held, fresh = {"held_lost": 10, "held_won": 60, "held_n": 1000}, {"fresh_n": 8000, "fresh_won": 100}
+    rows = [
+        {"seed": seed, "coefficient": coefficient, "class": name, **held, **fresh, "fresh_lost": lost}
+        for seed, coefficient, lost in ((1, 0.1, 50), (1, 0.2, 220), (2, 0.1, 50), (2, 0.2, 50))
+        for name in ("clear", "rainy")
+    ]
+    any_loss, one_point, two_points, *_ = certificate.table(pd.DataFrame(rows)).splitlines()[2:]
+    assert any_loss.split(" | ")[1:4] == one_point.split(" | ")[1:4] == ["2", "1", "1"]
+    assert any_loss.split(" | ")[-2:] == one_point.split(" | ")[-2:] == ["3", "3 |"]
+    assert two_points.split(" | ")[1:4] == ["2", "0", "0"] and two_points.split(" | ")[-2:] == ["4", "4 |"]

@@ -16,9 +16,9 @@ GIVE_BACK = {MMAP_MAX: 2**16, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}  # g
 def kept_memory() -> Iterator[None]:
     """Within it the C library keeps what is freed; afterwards it gives back what it can.
 
-    Large tensors are otherwise given back to the system each time, and each page of the next is a fault: a few percent
-    of a step of the small shipped model, more where a convolutional tower has large activations (docs/performance.md).
-    Nothing happens where the C library is not glibc, or the user has set its ``MALLOC_`` variables.
+    Large tensors are otherwise given back to the system each time, and each page of the next is a fault: most where a
+    convolutional tower has large activations (docs/performance.md). Nothing happens where the C library is not glibc,
+    or the user has set its ``MALLOC_`` variables.
     """
     glibc = _glibc()
     if glibc is None:

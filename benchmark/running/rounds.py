@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import methods
 from benchmark.running.development import Branch, Branches, develop_round
+from benchmark.running.memory import kept_memory
 from benchmark.running.selection import Selection
 from methods.strategy import RoundStrategy, Settings
 from methods.weight_space import held_out_share
@@ -190,7 +191,8 @@ def _round(
     else:
         strategy, branches = kept.strategy, kept.branches
         branches.on_step, strategy.between_steps = on_step, between
-        strategy.resume()
+        with kept_memory():
+            strategy.resume()
     losses = tuple(torch.stack(strategy.losses).tolist()) if strategy.losses else ()
     violations, seconds = tuple(strategy.violations), time.perf_counter() - start
     for run, branch, new in zip(runs, branches.branches, branches.models(strategy), strict=True):

@@ -1,4 +1,4 @@
-"""How often a certificate is wrong on real runs; the table of docs/certified.md, from ``updates.csv``.
+"""How often a certificate is wrong on real runs, as a table from the ``updates.csv`` that ``run`` makes.
 
     python -m results.studies.certificate.report
 
