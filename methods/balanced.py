@@ -41,7 +41,8 @@ class BalancedSettings(Hyperparameters):
     shares: tuple[float, ...] = Field(
         (0.8, 0.85, 0.9, 0.95, 1.0),
         min_length=1,
-        description="of the target's images that the new model knows, the shares that candidates still are to know",
+        description="of the target's images that the new model knows, the shares that candidates would still know if "
+        "the target's bias were the only one",
     )
 
 
@@ -103,7 +104,8 @@ class Balanced(WeightSpace):
 
     def after_training_iteration(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Average the weights of the second half."""
-        if self.settings.average and len(strategy.losses) > strategy.settings.steps // 2:
+        half = len(strategy.losses) > strategy.settings.steps // 2
+        if self.settings.average and half and strategy.trains_candidate:
             self.mean.add(strategy.model.state_dict())
 
     def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
@@ -127,7 +129,7 @@ class Balanced(WeightSpace):
         return self.candidates[(len(self.candidates) - 1) // 2]
 
     def candidate(self, share: float, bias: Tensor) -> tuple[str, State]:
-        """Name and weights of the model with a bias (C,) that leaves it a share of the target."""
+        """Name and weights of the model with biases (C,), of which the target's alone would leave it a share of it."""
         return f"target share {share:g}", self.new | {BIAS: self.new[BIAS] + bias.to(self.new[BIAS].device)}
 
     def answers(self, strategy: RoundStrategy) -> tuple[Answers, Answers]:
@@ -146,7 +148,8 @@ class Balanced(WeightSpace):
     def biases(self, target: Answers, protected: Answers) -> Iterator[tuple[float, Tensor]]:
         """For each of the settings' shares the biases (C,) of all classes.
 
-        Where the target has fewer than ``FEWEST_TARGETS`` independent images, none of it is given up.
+        Where the target has fewer than ``FEWEST_TARGETS`` independent images, its own bias is 0. The other biases,
+        fitted after it, change its share once more: a rival that had got worse is raised, and takes images of it.
         """
         label, independent = self.target, len(target.one_each().labels)
         known = lead(target.logits, label)

@@ -19,6 +19,8 @@ Differences, made knowingly:
 * u_k, a moving average, is the value of h_k in the Lagrangians, and L_k's gradient that of h_k; ``gamma_protected`` = 1
   leaves the batch's own h_k.
 * Each round starts from lambda = 0, as its old model is another.
+* eta is a setting also of the augmented Lagrangian, whose textbook step is c, the penalty's coefficient: by default 30,
+  a hundred times greater. That one is taken once the inner problem is solved, this one before every step on a batch.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ class LoRA(PartStrategy):
 
     A starts at random, N(0, 1 / columns), and B at 0, so that the first step sees the old model. Adapted is each weight
     matrix of an ``nn.Linear`` and of attention: in both towers all projections of attention and MLP. Queries, keys and
-    values have factors each, where their weights are stacked in one parameter. All else is frozen.
+    values have factors each, where their weights are stacked in one parameter (PyTorch's and open_clip's
+    ``in_proj_weight``, timm's ``qkv``). All else is frozen.
 
     The layers have W itself: backward, its gradient G gives those of the factors, (alpha / r) G A^T and
     (alpha / r) B^T G, and each step of the optimizer writes the new W. So at any point the weights are a plain
@@ -42,15 +43,22 @@ class LoRA(PartStrategy):
 
     SETTINGS = LoRASettings
     settings: LoRASettings
+    VERSION = 2
 
     def trained_part(self) -> list[nn.Parameter]:
         """The adapted matrices: their gradients are wanted, for those of the factors."""
-        s, rng = self.settings, generator(self.seed, "lora")
+        s, rng = self.settings, generator(self.seed, f"lora round {self.experience.current_experience}")
         stacks = {weight: count for weight, count in stacked_matrices(self.model).items() if weight.requires_grad}
         if not stacks:
             raise ValueError(f"lora adapts nn.Linear, and {type(self.model).__name__} has none to train: use finetune")
         self.updates = [LowRankUpdate(weight, count, s.rank, s.alpha / s.rank, rng) for weight, count in stacks.items()]
         return list(stacks)
+
+    def prepare_round(self) -> None:
+        """Updates are added to the weights as they are now: plugins have been at them since the factors were made."""
+        super().prepare_round()
+        for update in self.updates:
+            update.start()
 
     def trained_weights(self) -> list[nn.Parameter]:
         """The factors."""
@@ -83,12 +91,16 @@ class LowRankUpdate:
     """
 
     def __init__(self, weight: nn.Parameter, count: int, rank: int, scale: float, rng: torch.Generator) -> None:
-        self.weight, self.scale = weight, scale
-        self.old = weight.detach().unflatten(0, (count, -1)).clone()
+        self.weight, self.scale, self.count = weight, scale, count
+        self.start()
         _, rows, columns = self.old.shape
         a = torch.randn(count, rank, columns, generator=rng) * columns**-0.5
         self.a = nn.Parameter(a.to(self.old))  # (n, r, i)
         self.b = nn.Parameter(self.old.new_zeros(count, rows, rank))  # (n, o, r)
+
+    def start(self) -> None:
+        """Take the weight as it is for the old one."""
+        self.old = self.weight.detach().unflatten(0, (self.count, -1)).clone()
 
     @torch.no_grad()
     def pass_gradient_on(self) -> None:
@@ -108,11 +120,12 @@ class LowRankUpdate:
 def stacked_matrices(model: nn.Module) -> dict[nn.Parameter, int]:
     """The weights of linear layers and of attention, each with the number of matrices that it stacks."""
     found = {}
-    for module in model.modules():
+    for name, module in model.named_modules():
         linear = isinstance(module, nn.Linear)
         weight = module.weight if linear else getattr(module, "in_proj_weight", None)  # PyTorch's and open_clip's
         if isinstance(weight, nn.Parameter):
-            found[weight] = 1 if linear else 3  # queries, keys, values
+            stacked = not linear or (name.endswith("qkv") and len(weight) == 3 * weight.shape[1])  # timm's
+            found[weight] = 3 if stacked else 1  # queries, keys, values
     return found
 
 

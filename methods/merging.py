@@ -216,7 +216,8 @@ class Soup(WeightSpace):
     """Greedy soup (arXiv 2203.05482, recipe 1): average the best weights, and add others while the score does not drop.
 
     Deviation: the paper's ingredients are runs with different hyper-parameters, which would cost as many times the
-    budget. Here they are the weights at evenly spaced points of a single run. Without validation the soup is uniform.
+    budget. Here they are the weights at evenly spaced points of a single run, where those are the new model's, and not
+    for example a teacher's. Without validation the soup is uniform.
     A caller that keeps the first of the scores that tie keeps the soup of fewer ingredients.
     """
 
@@ -233,7 +234,7 @@ class Soup(WeightSpace):
     def after_training_iteration(self, strategy: RoundStrategy, **kwargs: Any) -> None:
         """Keep the weights of some steps."""
         self.step += 1
-        if self.step in self.points:
+        if self.step in self.points and strategy.trains_candidate:
             self.ingredients.append(snapshot(strategy.model))
 
     def after_training_exp(self, strategy: RoundStrategy, **kwargs: Any) -> None:
@@ -261,8 +262,17 @@ class Soup(WeightSpace):
 
 
 def before_stream(strategy: RoundStrategy, old: State) -> State:
-    """Pretrained weights on the devices of ``old``; those of ``old`` where there are none."""
+    """Pretrained weights on the devices of ``old``; those of ``old`` where there are none.
+
+    Raises:
+        ValueError: the models have no weight in common, as where the old one is an ensemble.
+    """
     known = strategy.pretrained.state_dict() if strategy.pretrained is not None else {}
+    if known and not known.keys() & old.keys():
+        raise ValueError(
+            f"{type(strategy).__name__} keeps several models, so no weight has its counterpart in the pretrained one: "
+            "take a plugin that does not go back to it"
+        )
     return {key: known[key].to(value.device) if key in known else value for key, value in old.items()}
 
 

@@ -152,7 +152,8 @@ class OnlineEWC(EWC):
     Differences from the paper, made knowingly: it measures each task on its own data, once it is learned, while the
     protected data of a round shows all classes that must be kept, those of earlier rounds once more. F is taken as it
     is, without a scale of its own for each round. Of the paper this is the penalty alone: no second network progresses
-    and is compressed into the first.
+    and is compressed into the first. Under ``ptm``, whose rounds start from the pretrained weights, F is still
+    measured at the old ones.
     """
 
     SETTINGS = OnlineEWCSettings

@@ -75,7 +75,8 @@ class Selective(Replay):
 
     Candidates are thresholds, the highest first. Those are proposed that held-out images certify, class by class, to
     lose no more than the margin (``methods.certificate``); protected classes can only lose, so that no margin of 0 is
-    ever certified. Where none is, the old model answers alone.
+    ever certified. Where none is, the old model answers alone. As for ``certified``, the level is that of a stream's
+    first round.
     """
 
     SETTINGS = SelectiveSettings

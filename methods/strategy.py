@@ -147,6 +147,11 @@ class RoundStrategy(SupervisedTemplate):
         return [p for p in self.model.parameters() if p.requires_grad]
 
     @property
+    def trains_candidate(self) -> bool:
+        """Whether the weights after the last step are the new model's, and not, for example, those of its teacher."""
+        return True
+
+    @property
     def proposes(self) -> bool:
         """Whether ``propose`` offers models after the round, in place of the points along its training."""
         return self.weight_space is not None

@@ -99,11 +99,16 @@ def combined(strategy: type[RoundStrategy], plugin: type[WeightSpace]) -> type[R
     """``strategy`` with ``plugin`` after each of its rounds, and the settings of both; ``TRAINER`` is ``strategy``.
 
     Raises:
-        ValueError: if the strategy does not train, or a setting has the same name in both.
+        ValueError: if the strategy does not train, merges by itself or chooses on held-out images what it has trained,
+            or a setting has the same name in both.
     """
     names = f"{strategy.__name__}+{plugin.__name__}"
     if not strategy.trains:
         raise ValueError(f"{names}: {strategy.__name__} trains nothing, so there is nothing to merge")
+    if strategy.WEIGHT_SPACE is not None:
+        raise ValueError(f"{names}: {strategy.__name__} merges by itself after its training")
+    if strategy.holds_out:
+        raise ValueError(f"{names}: {strategy.__name__} tests on held-out images what it trained, not a merge of it")
     if clash := strategy.SETTINGS.model_fields.keys() & plugin.SETTINGS.model_fields.keys():
         raise ValueError(f"{names}: both have the settings {sorted(clash)}")
     settings: type[Settings] = type(

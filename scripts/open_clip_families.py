@@ -63,7 +63,7 @@ def row(family: str, name: str) -> tuple[str, ...]:
         ours = create_classifier(PROMPTS, name).eval()
     except ValueError as error:
         reason = str(error).removeprefix(f"--model {name}: ").split(": ")[0].split(", not")[0]  # not the remedy
-        return family, f"`{name}`", "", "", "no", reason
+        return family, f"`{name}`", "", "", "not tried" if "tokenizer needs" in reason else "no", reason
     images = torch.rand(IMAGES, 3, ours.image_size, ours.image_size)
     with torch.no_grad():
         difference = float((ours.similarity(images) - _own(name, (images - ours.mean) / ours.std)).abs().max())

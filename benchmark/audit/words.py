@@ -122,7 +122,8 @@ def remedy(audit: Audit) -> str:
         return ""
     open_ = worst_first(audit.of("undecided"))
     needs = [f"{shown(one.name)} {images_to_decide(audit, one)}" for one in open_[:LISTED]]
-    more = f" ({len(open_) - LISTED} more classes are undecided)" if len(open_) > LISTED else ""
+    others = len(open_) - LISTED
+    more = f" ({others} more {'class is' if others == 1 else 'classes are'} undecided)" if others > 0 else ""
     text = (
         f"test on more {unit(audit)}; about so many would decide with probability {POWER:g}: {', '.join(needs)}{more}"
     )

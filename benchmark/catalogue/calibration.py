@@ -28,6 +28,7 @@ TARGET_ACCURACY = (0.25, 0.55)  # met before, not learned
 FORGETTING = 0.20  # fine-tuning loses as much on some protected class, in every seed
 ROOM = 0.25  # training on everything gains as much on the target, in every seed
 MANY = 50  # classes: of more, the mean must be in range, not each, and headroom is not looked for
+NAMED = 5  # classes out of range; of more, their number is told
 METHODS = FROZEN, FINETUNE, JOINT = ("frozen", "finetune", "joint")  # the figures are made from their records
 LONGER, MORE = 4, 2  # times the steps, and the protected images, of the run that looks for headroom
 PROBED = {"scored": "probe"}
@@ -77,7 +78,8 @@ class Row:
             if not low <= mean <= high:
                 found.append(f"mean of the protected classes {mean:.1%}")
         else:
-            found += [f"{name} {value:.1%}" for name, value in self.protected.items() if not low <= value <= high]
+            out = [f"{name} {value:.1%}" for name, value in self.protected.items() if not low <= value <= high]
+            found += out if len(out) <= NAMED else [f"{len(out)} protected classes"]
         if not TARGET_ACCURACY[0] <= self.target_accuracy <= TARGET_ACCURACY[1]:
             found.append(f"{self.target} {self.target_accuracy:.1%}")
         if self.number == 1 and max(self.forgetting) > -FORGETTING:

@@ -50,7 +50,7 @@ Base = Annotated[Path | None, typer.Option(help="start from this .safetensors ch
 Model = Annotated[str | None, typer.Option(help="open_clip architecture; default: the small one shipped here")]
 Pretrained = Annotated[str | None, typer.Option(help="open_clip weights for --model, such as laion400m_e31")]
 Like = Annotated[
-    str | None, typer.Option(help="--base: of weights that do not tell, the tag that they were trained like, as openai")
+    str | None, typer.Option(help="of weights that do not tell, the tag that they were trained like, as openai")
 ]
 Seeds = Annotated[int | None, typer.Option(help="run seeds 0 to N-1; default: 5")]
 Seed = Annotated[list[str] | None, typer.Option(help="run these seeds, with commas")]

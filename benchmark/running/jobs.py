@@ -131,19 +131,24 @@ class Jobs:
         values = budget_of(strategy, self.request.scenario)
         values |= tuned(self.request.scenario, name) if self.request.tuned else {}
         if chosen is not None:
-            fields = strategy.SETTINGS.model_fields if strategy.trains else {}
-            values = {key: value for key, value in chosen.settings.items() if key in fields}
+            values = shared(strategy, chosen.settings)
         return validated(strategy.SETTINGS, values | asked, f"method {name}")
 
 
 def budget_of(strategy: type[RoundStrategy], scenario: str) -> dict[str, Any]:
-    """The settings that a scenario decides, of a method that trains; a learning rate of the method's own stays."""
-    from methods.strategy import Settings
+    """The settings that a scenario decides, of a method that trains."""
+    return shared(strategy, settings_of(scenario))
 
-    if not strategy.trains:
-        return {}
-    own_lr = strategy.SETTINGS.model_fields["lr"].default != Settings.model_fields["lr"].default
-    return {key: value for key, value in settings_of(scenario).items() if key != "lr" or not own_lr}
+
+def shared(strategy: type[RoundStrategy], values: dict[str, Any]) -> dict[str, Any]:
+    """Those of ``values`` that a method that trains shares with MDS: what it has a default of its own for stays.
+
+    So a learning rate for a few weights stays, and a ``beta`` that weighs something else.
+    """
+    from methods.mds import MDSSettings
+
+    fields, published = strategy.SETTINGS.model_fields if strategy.trains else {}, MDSSettings.model_fields
+    return {k: v for k, v in values.items() if k in fields and fields[k].default == published[k].default}
 
 
 _known: dict[str, Jobs] = {}  # in a process that works for another

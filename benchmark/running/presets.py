@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preset:
-    """A model, a scenario's options and a method's settings; of the settings, a method takes those it has."""
+    """A model, a scenario's options, and settings of MDS, of which another method takes those that it shares."""
 
     model: str
     pretrained: str

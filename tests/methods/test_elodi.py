@@ -17,6 +17,7 @@ from torch import nn
 from benchmark.running.selection import Selection
 from methods.elodi import ELODI, ELODISettings, logit_difference_inhibition
 from methods.nonregression import squared_distance
+from tests.methods.developing import watched
 
 PLAIN = {"tau": 1.0, "lr": 0.02, "batch_size": 24}
 
@@ -150,6 +151,11 @@ def test_members_are_no_candidates(steps, points, toy_base, toy_stream):
     selection = Selection(val, torch.zeros_like(val.labels), round_, toy_stream.classes, steps)
     trained(toy_base, toy_stream, [selection], steps=steps, batch_size=12)
     assert [point.step for point in selection.checkpoints] == points and selection.diverged_at is None
+
+
+def test_members_are_no_ingredients_of_a_soup(toy_base, toy_stream):
+    plugin = watched("elodi+soup", copy.deepcopy(toy_base), toy_stream, steps=8, members=2)[0].weight_space
+    assert len(plugin.ingredients) == 2  # of the four points those after half of the steps
 
 
 def test_every_value_of_the_grid_is_a_setting():

@@ -72,6 +72,9 @@ def test_a_name_with_a_plus_of_its_own_is_no_combination():
         ("ties", "finetune\\+ties"),
         ("finetune+mds", "must stand a weight-space plugin"),
         ("frozen+ties", "trains nothing"),
+        ("paint+soup", "merges by itself"),
+        ("mds-strict+ties", "merges by itself"),
+        ("selective+dare", "tests on held-out images what it trained"),
         ("finetune+ties+dare", "unknown"),
     ],
 )

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from methods.clip import predict_logits
 from methods.lora import stacked_matrices
+from tests.conftest import make_toy_stream
 from tests.methods.by_hand import Small, adamw, rates
 from tests.methods.developing import SMALL, develop, moved, watched
 
@@ -162,3 +163,19 @@ def test_shared_weights_are_adapted_once_and_layers_that_nothing_uses_stay(toy_s
     model = watched("lora", Shared(), toy_stream, tau=1.0)[0].model
     assert model.second.weight is model.first.weight
     assert moved(Shared(), model) == {"first.weight", "second.weight", "last.weight"}
+
+
+def test_matrices_that_timm_stacks_have_factors_each():
+    from timm.layers import Attention
+
+    counts = stacked_matrices(Attention(8, num_heads=2))
+    assert sorted(counts.values()) == [1, 3]
+
+
+def test_each_round_has_other_factors(toy_base):
+    stream, kept = make_toy_stream(seed=0, rounds=2), [Factors(), Factors()]
+    first, second = (
+        watched("lora", copy.deepcopy(toy_base), stream, round_=number, plugins=[kept[number]])[0] for number in (0, 1)
+    )
+    assert first.seed == second.seed
+    assert all(not torch.equal(a, kept[1].before[name][0]) for name, (a, _) in kept[0].before.items())

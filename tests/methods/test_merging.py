@@ -172,6 +172,18 @@ def test_ptm_learns_apart_from_what_earlier_rounds_changed(two_rounds, toy_base,
     torch.testing.assert_close(plugin.merge(0.7), wanted, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("trainer", ["finetune", "lora"])
+def test_ptm_adds_nothing_twice(trainer, two_rounds, toy_base, naive):
+    """What earlier rounds changed is in the old weights already."""
+    plugin = second_round(f"{trainer}+ptm", toy_base, naive, two_rounds, lr=0.0).weight_space
+    torch.testing.assert_close(plugin.merge(1.0), naive.state_dict(), atol=1e-6, rtol=1e-5)
+
+
+def test_several_models_have_no_pretrained_one_to_go_back_to(two_rounds, toy_base, naive):
+    with pytest.raises(ValueError, match="keeps several models"):
+        second_round("ensemble+ptm", toy_base, naive, two_rounds)
+
+
 def test_ptm_without_a_pretrained_model_is_wise_ft_and_with_one_is_not(two_rounds, toy_base, naive):
     ptm, without, wise = (
         second_round(f"finetune+{name}", base, naive, two_rounds).weight_space.merge(0.5)

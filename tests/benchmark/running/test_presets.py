@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import methods
 from benchmark.records.files import read
+from benchmark.running.jobs import shared
 from benchmark.running.presets import preset
 from methods.batches import ImagePool, StepBatches
 from methods.mds import MDSSettings
@@ -62,6 +64,24 @@ def test_a_method_takes_the_settings_it_has(command):
     options = ("--set", "steps=2", "--option", "image_size=64", "--option", "protected_per_class=9")
     code, _, err = command("run", "--method", "finetune", *base, *options)
     assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "left"),
+    [
+        ("mds-margin", {"beta": 100.0, "head_rank": 32, "target_share": 128 / 306}, {"margin"}),
+        ("mds-strict", {"steps": 24_000, "tau": 0.05}, {"beta"}),  # of 20, as replay's loss is beside it
+        ("mds-no-heads", {"beta": 100.0}, {"head_rank"}),
+        ("pct", {"lr": 1e-6}, {"beta"}),  # which weighs the images that the old model knew
+        ("replay", {"warmup": 500 / 24_000}, {"target_share"}),
+        ("lora", {"batch_size": 306}, {"lr"}),  # of few weights
+    ],
+)
+def test_a_method_takes_what_it_shares_with_the_published_one(name, taken, left):
+    strategy = methods.load(name)
+    found = shared(strategy, preset("paper", "bdd100k-foggy").settings)
+    assert found.items() >= taken.items() and not found.keys() & left
+    strategy.SETTINGS(**found)
 
 
 def test_an_unknown_preset_is_refused(command):
