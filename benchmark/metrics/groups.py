@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from benchmark.metrics.counts import Counts
 from benchmark.metrics.significance import p_of_flips
 
-MOST = 1_000_000  # terms of a sum over signs: some hundredths of a second
-FINE, EXACT = 100_000, 50  # terms for changes of scores none of which are alike, and up to how many changes
+MOST = 4_000_000  # terms of a sum over signs: about a tenth of a second
+FEW = 20  # changes whose signs are all tried
+STEPS = 20_000  # in which others are counted, or more: as many kinds of change as add up to these make MOST terms
 
 
 class Groups(NamedTuple):
@@ -74,9 +75,10 @@ def sign_flip(net: NDArray[Any]) -> float:
     is an image, it is McNemar's exact test. 1 where nothing changed.
 
     The sum of what is won is a sum of independent |net| × Bernoulli(1/2), whose distribution is the inverse Fourier
-    transform of the product of theirs; exact to about 1e-13, and to all digits where all that changed are alike.
-    Changes of scores are counted in small steps. Where that would take more than ``MOST`` terms, of some hundred
-    different changes at the least, it is the normal approximation.
+    transform of the product of theirs; exact to about 1e-13, and to all digits where all that changed are alike. So it
+    is for whole numbers, and for scores in halves, quarters, tenths or hundredths, where it takes ``MOST`` terms or
+    fewer. Of other changes all signs are tried, if they are ``FEW``; more are counted in ``STEPS`` steps or more, and
+    what is left of them, less than half a step each, has a normal sum: p is then right to about 0.001.
 
     Args:
         net: (G,) changes of the number of right images, or of total scores.
@@ -85,37 +87,60 @@ def sign_flip(net: NDArray[Any]) -> float:
         >>> sign_flip(np.array([-3, -2, -2, 1, 0]))  # of 16 sums two are -6 or less: this one, and -8
         0.125
     """
-    net = net[net != 0]
+    net = _whole(net[net != 0])
+    sizes = np.abs(net)
+    kinds = np.unique(sizes)
     if not len(net):
         return 1.0
-    if net.dtype.kind == "f":
-        net = _in_steps(net)
-    steps, times = np.unique(np.abs(net[net != 0]), return_counts=True)
-    total = int(steps @ times)
-    if len(steps) == 1:
+    if len(kinds) == 1:
         return p_of_flips(int((net < 0).sum()), int((net > 0).sum()))
-    if not total or len(steps) * total > MOST:
-        return p_above(net, np.zeros_like(net), 0.0)
-    won = (total + int(net.sum())) // 2
+    if net.dtype.kind != "f" and len(kinds) * int(sizes.sum()) <= MOST:
+        won = int(sizes.sum() + net.sum()) // 2
+        p = _of_sums(sizes)[: won + 1].sum()
+    elif len(net) <= FEW:
+        p = _of_all_signs(net.astype(float))
+    else:
+        p = _of_steps(net.astype(float))
+    return float(np.clip(p, 0.5 ** len(net), 1.0))  # at least the signs as they are
+
+
+def _whole(net: NDArray[Any]) -> NDArray[Any]:
+    """Changes of scores in halves, quarters, tenths or hundredths as whole numbers; others as they are."""
+    for number in (1, 2, 4, 10, 100):
+        if np.allclose(net * number, np.rint(net * number), rtol=0, atol=1e-9):
+            return np.rint(net * number).astype(np.int64)
+    return net
+
+
+def _of_sums(sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Probability of each sum from 0 to that of all, (total + 1,), of sizes (G,) that are each in it or not by a coin."""
+    total = int(sizes.sum())
     angle = 2 * np.pi * np.arange(total // 2 + 1) / (total + 1)
     transform = np.ones(len(angle), dtype=complex)
-    for size, often in zip(steps, times, strict=True):
+    for size, often in zip(*np.unique(sizes, return_counts=True), strict=True):
         transform *= ((1 + np.exp(-1j * size * angle)) / 2) ** often
-    probabilities = np.fft.irfft(transform, total + 1)
-    least = 0.5 ** int(times.sum())  # the signs as they are
-    return float(np.clip(probabilities[: won + 1].sum(), least, 1.0))
+    return np.fft.irfft(transform, total + 1)
 
 
-def _in_steps(net: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole numbers in proportion to changes of scores: exact for halves, quarters, tenths and hundredths.
+def _of_all_signs(net: NDArray[np.float64]) -> float:
+    """The share of all signs, each tried, with which the sum is as low as it is."""
+    sums = np.zeros(1)
+    for change in net:
+        sums = np.concatenate([sums - change, sums + change])
+    return float((sums <= net.sum() + 1e-9 * np.abs(net).sum()).mean())
 
-    Others are as fine as ``FINE`` terms allow; of more than ``EXACT`` the normal approximation will do.
-    """
-    for number in (1, 2, 4, 10, 100):
-        if np.allclose(net * number, np.rint(net * number), atol=1e-9):
-            return np.rint(net * number).astype(np.int64)
-    fine = FINE / len(net) if len(net) <= EXACT else 1e12
-    return np.rint(net * (fine / float(np.abs(net).sum()))).astype(np.int64)
+
+def _of_steps(net: NDArray[np.float64]) -> float:
+    """The same, of changes in whole steps and a normal sum of what is left of them."""
+    from scipy.special import ndtr
+
+    sizes = np.abs(net)
+    step, least = sizes.sum() / max(STEPS, MOST // len(net)), 1e-9 * sizes.sum()
+    steps = np.rint(sizes / step).astype(np.int64)
+    probabilities = _of_sums(steps)
+    sums = step * (2 * np.arange(len(probabilities)) - int(steps.sum()))
+    rest = max(np.sqrt(((sizes - step * steps) ** 2).sum()), least / 10)  # where all are whole, equal sums count
+    return float(probabilities @ ndtr((net.sum() + least - sums) / rest))
 
 
 def p_above(net: NDArray[Any], sizes: NDArray[np.int64], margin: float) -> float:

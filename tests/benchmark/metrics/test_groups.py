@@ -33,6 +33,27 @@ def test_sign_flips_are_those_of_scipy() -> None:
     assert sign_flip(net) == pytest.approx(theirs.pvalue, abs=1e-12)
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=10), st.integers(0, 2**32 - 1))
+def test_a_few_great_changes_are_no_normal_sum(great: list[float], seed: int) -> None:
+    """Against all signs of the great ones, each with the normal sum of 200 small ones."""
+    small = np.random.default_rng(seed).normal(0, 1e-4, 200)
+    net = np.concatenate([great, small])
+    sums = np.array([0.0])
+    for one in great:
+        sums = np.concatenate([sums - one, sums + one])
+    expected = norm.cdf((net.sum() - sums) / np.sqrt((small**2).sum())).mean()
+    assert sign_flip(net) == pytest.approx(expected, abs=4e-3)
+
+
+def test_changes_of_scores_are_counted_as_exactly_as_whole_ones() -> None:
+    rng = np.random.default_rng(3)
+    assert sign_flip(np.array([-70_001, -65_003, -66_007, -64_009])) == 1 / 16
+    net = rng.integers(-3_000, 3_000, 60)
+    assert sign_flip(net * 0.7310585) == pytest.approx(sign_flip(net), abs=1e-3)
+    assert sign_flip(net / 100) == sign_flip(net)
+
+
 @given(st.integers(0, 300), st.integers(0, 300), st.integers(1, 40))
 def test_equal_changes_are_a_binomial(lost: int, won: int, size: int) -> None:
     net = np.repeat([-size, size, 0], [lost, won, 5])
