@@ -7,8 +7,10 @@ Each protected class is, first match first:
 * **kept** if it was shown to have lost less than ``margin`` (at level alpha), or if it lost no net prediction on these
   images *and* was shown to have lost less than ``drop``. No data can show that nothing at all was lost, so at margin 0
   this second way is the usual one, and ``drop`` keeps three images from passing. A floor must have been shown, too;
-* **undecided** otherwise: too few images for its loss, or for the absence of one, or fewer than were asked for. So is,
-  at any margin, a class of which neither model gets an image right: what was never there cannot be kept.
+* **undecided** otherwise: too few images for its loss, or for the absence of one. So is, at any margin, a class of which
+  neither model gets an image right: what was never there cannot be kept.
+
+A class with fewer images than were asked for is undecided whatever it shows, and Holm's correction leaves it out.
 
 The tests are those of ``evidence``, of images or of groups of them. A slice of the images is judged as a class is. The
 verdict is *regressed* if one class is or a pinned image is wrong, else *undecided* if one class is, else *preserved*; a
@@ -90,11 +92,12 @@ class ClassAudit:
     Attributes:
         finding: its status, were it not waived.
         p: that it did not get worse, in (0, 1]: McNemar's exact one-sided p-value.
-        p_adjusted: that it lost no more than the margin, after Holm's correction over all that is judged.
+        p_adjusted: that it lost no more than the margin, after Holm's correction over all that is judged; NaN with fewer
+            images than were asked for.
         p_non_inferior: that it lost the margin or more.
         largest_loss: any greater loss of accuracy is ruled out, at level alpha, in [0, 1].
         detectable_drop: the smallest true loss that is found with probability ``POWER`` on so many images.
-        p_above: that its accuracy is the floor or more, after Holm's correction; NaN without a floor, as the next.
+        p_above: that its accuracy is the floor or more, likewise; NaN without a floor, as the next.
         p_below: that its accuracy is the floor or less.
     """
 
@@ -212,10 +215,10 @@ def audit(
             finding,
             want,
             p=own.p_worse,
-            p_adjusted=adjusted[name, "loss"],
+            p_adjusted=adjusted.get((name, "loss"), math.nan),
             p_non_inferior=own.p_lost_as_much(want.margin),
             largest_loss=own.largest_loss(alpha),
-            detectable_drop=own.detectable_drop(alpha, len(adjusted)),
+            detectable_drop=own.detectable_drop(alpha, max(1, len(adjusted))),
             p_above=adjusted.get((name, "floor"), math.nan),
             p_below=math.nan if want.floor is None else own.p_at_most(want.floor),
         )
@@ -243,28 +246,34 @@ def findings(
     evidence: Mapping[str, Evidence], wanted: Mapping[str, Requirement], alpha: float
 ) -> tuple[dict[str, Status], dict[tuple[str, str], float]]:
     """The status of each class and slice in ``wanted``, were none waived, and Holm's p-values of losses and floors."""
-    p_values = {(name, "loss"): evidence[name].p_lost_no_more(want.margin) for name, want in wanted.items()}
-    for name, want in wanted.items():
+    judged = {name: want for name, want in wanted.items() if is_enough(evidence[name], want)}
+    p_values = {(name, "loss"): evidence[name].p_lost_no_more(want.margin) for name, want in judged.items()}
+    for name, want in judged.items():
         if want.floor is not None:
             p_values[name, "floor"] = evidence[name].p_at_least(want.floor)
     adjusted = significance.holm(p_values)
     regressed = {name for (name, _), p in adjusted.items() if p <= alpha}
-    found: dict[str, Status] = {}
-    for name, want in wanted.items():
-        kept = _is_kept(evidence[name], want, alpha)
-        found[name] = "regressed" if name in regressed else "kept" if kept else "undecided"
+    found: dict[str, Status] = dict.fromkeys(wanted, "undecided")
+    for name, want in judged.items():
+        if name in regressed:
+            found[name] = "regressed"
+        elif _is_kept(evidence[name], want, alpha):
+            found[name] = "kept"
     return found, adjusted
+
+
+def is_enough(own: Evidence, want: Requirement) -> bool:
+    """Whether there are as many images, and groups of them, as were asked for."""
+    return own.counts.n >= want.images and own.units >= want.groups
 
 
 def _is_kept(own: Evidence, want: Requirement, alpha: float) -> bool:
     counts = own.counts
     if not counts.old_correct and not counts.new_correct:
         return False
-    if counts.n < want.images or own.units < want.groups:
-        return False
     if want.floor is not None and own.p_at_most(want.floor) > alpha:
         return False
-    lost_nothing = counts.lost <= counts.won
+    lost_nothing = counts.new_correct >= counts.old_correct
     return own.p_lost_as_much(max(want.margin, want.drop) if lost_nothing else want.margin) <= alpha
 
 

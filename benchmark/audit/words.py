@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from benchmark.audit.names import shown
 from benchmark.audit.needs import images_to_decide, is_unknown, unit
-from benchmark.audit.rule import STATUSES, Audit, ClassAudit
+from benchmark.audit.rule import STATUSES, Audit, ClassAudit, is_enough
 from benchmark.metrics.counts import Counts
 from benchmark.metrics.significance import POWER
 from benchmark.output.tables import one_line, points
@@ -127,7 +127,7 @@ def remedy(audit: Audit) -> str:
     text = (
         f"test on more {unit(audit)}; about so many would decide with probability {POWER:g}: {', '.join(needs)}{more}"
     )
-    if open_[0].counts.change < 0:
+    if open_[0].counts.change < 0 and is_enough(open_[0].evidence, open_[0].asked):
         where = "margin in the policy" if audit.by_policy else "--margin"
         wider = f"widen {where} to" if open_[0].asked.margin else f"name with {where}"
         text += f"; or {wider} a loss that is acceptable, before you look at the next model"
@@ -144,7 +144,7 @@ def _open_questions(audit: Audit) -> Iterator[tuple[str, list[ClassAudit]]]:
 
     if unknown := take(is_unknown):
         yield "neither model gets an image right, so there is nothing to keep", unknown
-    if few := take(lambda one: one.counts.n < one.asked.images or one.evidence.units < one.asked.groups):
+    if few := take(lambda one: not is_enough(one.evidence, one.asked)):
         yield "fewer images or groups than the policy asks for", few
     if losing := take(lambda one: one.counts.change < 0 and one.p_non_inferior > audit.alpha):
         if _has_margin(losing):

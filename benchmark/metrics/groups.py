@@ -113,7 +113,7 @@ def _whole(net: NDArray[Any]) -> NDArray[Any]:
 
 
 def _of_sums(sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Probability of each sum from 0 to that of all, (total + 1,), of sizes (G,) that are each in it or not by a coin."""
+    """Probabilities (total + 1,) of the sums from 0 on, of sizes (G,) that a coin each puts in or not."""
     total = int(sizes.sum())
     angle = 2 * np.pi * np.arange(total // 2 + 1) / (total + 1)
     transform = np.ones(len(angle), dtype=complex)

@@ -1,4 +1,4 @@
-"""Whether methods stand in the same order on photographs as on rendered pictures; the table of docs/real-data.md.
+"""Whether methods stand in the same order on rendered pictures and on photographs; the table of docs/real-data.md.
 
     python -m results.studies.photographs.order
 
@@ -24,7 +24,8 @@ from benchmark.records.tuned import tuned
 from benchmark.running.jobs import budget_of
 
 RESULTS = Path(__file__).parents[2]
-RENDERED, PHOTOGRAPHS = "driving-foggy-full", "gtsrb-pedestrians"
+RENDERED, PEDESTRIANS, ROUNDS = "driving-foggy-full", "gtsrb-pedestrians", "gtsrb-rounds"
+PAIRS = ((RENDERED, PEDESTRIANS), (RENDERED, ROUNDS), (PEDESTRIANS, ROUNDS))
 MEASURES = {
     "gain": "target gain",
     "kept": "mean change of protected classes",
@@ -35,15 +36,16 @@ RESAMPLES = 2_000
 
 def main() -> None:
     """Print the table."""
-    runs = {name: measured(name) for name in (RENDERED, PHOTOGRAPHS)}
-    common = sorted(set(runs[RENDERED]["method"]) & set(runs[PHOTOGRAPHS]["method"]))
-    parts = [one[one["method"].isin(common)] for one in runs.values()]
-    rows = []
-    for measure, name in MEASURES.items():
-        low, high = interval(parts[0], parts[1], measure)
-        rows.append([name, f"{tau(parts[0], parts[1], measure):.2f}", f"{low:.2f} to {high:.2f}"])
-    print(markdown_table([f"order of {len(common)} methods by", "τ", "95 % interval"], rows))
-    print("\n" + ", ".join(common))
+    runs, rows = {name: measured(name) for name in (RENDERED, PEDESTRIANS, ROUNDS)}, []
+    for pair in PAIRS:
+        common = set.intersection(*(set(runs[name]["method"]) for name in pair))
+        one, other = (runs[name][runs[name]["method"].isin(common)] for name in pair)
+        row = [", ".join(f"`{name}`" for name in pair), str(len(common))]
+        for measure in MEASURES:
+            low, high = interval(one, other, measure)
+            row.append(f"{tau(one, other, measure):.2f} [{low:.2f}, {high:.2f}]")
+        rows.append(row)
+    print(markdown_table(["order on", "methods", *(f"by {name}" for name in MEASURES.values())], rows))
 
 
 def measured(scenario: str) -> pd.DataFrame:
