@@ -14,6 +14,7 @@ from scenarios import SCENARIOS, Scenario
 from scenarios.wording import unknown_name
 
 MOST_SEEDS = 10_000  # of --seeds: each is a run of its own
+LEAST_ALPHA = 1e-9  # of a million classes it is the finest level that has critical values
 LARGEST_SEED = 2**32 - 1  # NumPy takes no larger ones
 WORD = re.compile(r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"\s*|(?P<plain>[^,]*))(?P<end>,|$)')  # of a list, with its comma
 FLAGS = ("data", "target", "protected")  # that a scenario may take

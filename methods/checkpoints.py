@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from methods.class_bias import BIAS
 from methods.clip import ClipClassifier
-from methods.conversion import how_to_convert
+from methods.conversion import why_unreadable
 from methods.pretrained import (
     OPENAI,
     Normalisation,
@@ -127,14 +127,15 @@ def load_checkpoint(
             weights were trained with, or ``scratch``; see ``training_like``.
 
     Raises:
-        ValueError: no such file, not safetensors, weights of another architecture or trained in a way that has to be
-            named.
+        ValueError: no such file, not safetensors, weights of another architecture, of whole numbers or trained in a
+            way that has to be named.
     """
     description = _description(path)
     with _opened(path) as file:
         state = _without_wrappers({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     name, normalisation = _training(path, description, model, like)
     classifier = create_classifier(prompts, name, normalisation=normalisation)
+    _check_floating(path, state, classifier.clip.state_dict())
     of_prompts = {key: state.pop(key) for key in (*ClipClassifier.PER_CLASS, *BUFFERS) if key in state}
     if description.get("prompts") == list(prompts):
         for key, value in of_prompts.items():
@@ -176,6 +177,19 @@ def _training(path: Path, description: dict[str, Any], model: str | None, like: 
     return found
 
 
+def _check_floating(path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Refuse weights that were cut to whole numbers, which torch would take; some entries are whole by nature."""
+    floating = {key for key, value in wanted.items() if value.is_floating_point()}
+    floating |= {*ClipClassifier.PER_CLASS, *BUFFERS}
+    cut = [
+        f"{key} is of {value.dtype}"
+        for key, value in state.items()
+        if key in floating and not value.is_floating_point()
+    ]
+    if cut:
+        raise ValueError(f"{path}: {len(cut)} weights are no floating-point numbers, first {cut[0]}: save them as such")
+
+
 def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights under the model's own names: training in parallel or compiled puts a prefix before each."""
     for prefix in WRAPPERS * 2:
@@ -208,7 +222,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
-        raise ValueError(how_to_convert(path)) from error
+        raise ValueError(why_unreadable(path)) from error
 
 
 def quietly(function: Any, *args: Any, **kwargs: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+STARTS = (b"PK", b"\x80")  # of files that torch.save writes, today's and older ones
 PICKLED = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl"})  # what torch.save writes
 
 
@@ -20,4 +21,12 @@ def how_to_convert(path: Path) -> str:
     )
 
 
-__all__ = ["PICKLED", "how_to_convert"]
+def why_unreadable(path: Path) -> str:
+    """One line: what to do about a file that is no safetensors file that can be read."""
+    with path.open("rb") as file:
+        if path.suffix in PICKLED or file.read(2).startswith(STARTS):
+            return how_to_convert(path)
+    return f"{path}: not a safetensors file, or a damaged or cut off one: copy it again"
+
+
+__all__ = ["PICKLED", "how_to_convert", "why_unreadable"]

@@ -15,7 +15,8 @@ def read_json_lines(part: Path, table: Table, wanted: Sequence[str], names: Mapp
 
     Raises:
         MissingColumns: a column is missing.
-        UnreadableTable: a line is no object, has a name twice, or has another value than text, an integer or null.
+        UnreadableTable: a line is no object, has a name twice, or has another value than text, an integer or null; in
+            a column of numbers it may be any number.
     """
     decode = json.JSONDecoder(object_pairs_hook=tuple, parse_int=str, parse_float=float, parse_constant=float).decode
     columns = [(table.columns[name].append, own) for name, own in names.items()]
@@ -35,7 +36,10 @@ def read_json_lines(part: Path, table: Table, wanted: Sequence[str], names: Mapp
             if len(row) != len(pairs) or len(table) == before:
                 take_header(table, part, [key for key, _ in pairs], wanted, names.values())
             for append, own in columns:
-                append(_text(part, number, own, row.get(own)))
+                value = row.get(own)
+                if isinstance(value, float) and own in table.numbers_in:
+                    value = repr(value)
+                append(_text(part, number, own, value))
             table.numbers.append(number)
 
 

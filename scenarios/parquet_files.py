@@ -39,7 +39,7 @@ def read_parquet(part: Path, table: Table, wanted: Sequence[str], names: Mapping
                 if own not in schema.names:  # an optional one
                     table.columns[name].extend([""] * rows)
                     continue
-                _check_type(part, own, schema.field(own).type)
+                _check_type(part, own, schema.field(own).type, own in table.numbers_in)
                 where = f"column {own} cannot be read"
                 for batch in file.iter_batches(columns=[own]):
                     column = batch.column(own).cast(pyarrow.string())
@@ -52,11 +52,14 @@ def read_parquet(part: Path, table: Table, wanted: Sequence[str], names: Mapping
         raise UnreadableTable(f"{part}: its columns do not have the {rows} rows that it promises: write it again")
 
 
-def _check_type(part: Path, name: str, kind: Any) -> None:
-    """Refuse types whose values have no one text: 7.0 is a 7 with missing values beside it, or is not."""
+def _check_type(part: Path, name: str, kind: Any, is_number: bool) -> None:
+    """Refuse types whose values have no one text: 7.0 is a 7 with missing values beside it, or is not.
+
+    In a column of numbers it is a number.
+    """
     from pyarrow import types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind
     texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_integer)
-    if not any(is_text(kind) for is_text in texts):
+    if not any(is_text(kind) for is_text in texts) and not (is_number and types.is_floating(kind)):
         raise UnreadableTable(f"{part}: column {name} is of type {kind}: store it as text")

@@ -46,6 +46,7 @@ class Table:
         files: where rows come from: the first row of each file, the file, and what ``numbers`` count in it.
         numbers: the line of each row in its file, in Parquet the row, from 1.
         header: all columns of the first file.
+        numbers_in: the names of those in the file whose values may be numbers with a fraction, not only text.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Table:
     files: list[tuple[int, Path, str]] = field(default_factory=list)
     numbers: array[int] = field(default_factory=lambda: array("q"))
     header: list[str] = field(default_factory=list)
+    numbers_in: Collection[str] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -77,6 +79,7 @@ def read_table(
     optional: Sequence[str] = (),
     renamed: Mapping[str, str] | None = None,
     short: bool = False,
+    numbers_in: Collection[str] = (),
 ) -> Table:
     """The columns of a file, whatever else it holds.
 
@@ -86,6 +89,7 @@ def read_table(
         optional: names of columns that may be missing; they are empty then.
         renamed: name of a column -> its name in the file, where that is another one.
         short: whether text may have rows with fewer values than the header; the others are empty then.
+        numbers_in: columns, by their names in the file, whose values may be numbers with a fraction: 0.5 is "0.5".
 
     Raises:
         MissingColumns: a column is missing.
@@ -94,7 +98,7 @@ def read_table(
     """
     names = {name: (renamed or {}).get(name, name) for name in (*needed, *optional)}
     wanted = [names[name] for name in needed]
-    table = Table(path, {name: [] for name in names})
+    table = Table(path, {name: [] for name in names}, numbers_in=numbers_in)
     for part in parts(path):
         suffix = Path(part.name.lower().removesuffix(".gz")).suffix
         table.files.append((len(table), part, "row" if suffix == ".parquet" else "line"))

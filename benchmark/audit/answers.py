@@ -84,7 +84,7 @@ def read_scores(
         ValueError: it cannot be read, a score is no number from 0 to 1, or an id is there twice.
     """
     try:
-        table = read_table(path, (*COLUMNS, column, *more), optional, renamed)
+        table = read_table(path, (*COLUMNS, column, *more), optional, renamed, numbers_in=(column,))
     except MissingColumns as error:
         named = set(error.missing) <= {column, *more}
         raise ValueError(f"{error}{'' if named else '; name yours with --columns'}") from None

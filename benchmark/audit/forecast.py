@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.audit import pairing, predictions
 from benchmark.audit import policy as policies
 from benchmark.audit.names import renaming
+from benchmark.audit.needs import units_to_show
 from benchmark.audit.rows import Rows
-from benchmark.audit.rule import Requirement, findings, protected_classes
+from benchmark.audit.rule import Pinned, Requirement, findings
 from benchmark.metrics.planning import MOST_IMAGES, approximate_images
 from benchmark.output.tables import one_line
+from scenarios.wording import some
 
 DRAWN = 20_000_000  # images that are drawn in all, in ``MOST`` models at the most
 MOST, LEAST = 400, 40
+NAMED = 3  # pinned images that are wrong
 HEADINGS = ("Class", "Images", "Groups", "Margin", "Needs images", "Needs groups", "Kept %")
 
 
@@ -28,7 +32,8 @@ class Line(NamedTuple):
     """A class or slice: what there is of it, about how much it takes, and how often it is kept.
 
     ``images`` and ``groups`` are those with which a model without true change is kept with the wanted probability: of
-    independent images, None where none will do; and the least number of groups, whose frames may be all alike.
+    independent images, and of groups, whose frames may be all alike; None where none will do. A floor is to be shown by
+    the old model's accuracy.
     """
 
     name: str
@@ -36,16 +41,49 @@ class Line(NamedTuple):
     own_groups: int
     asked: Requirement
     images: int | None
-    groups: int
+    groups: int | None
     kept: float
 
 
 class Forecast(NamedTuple):
-    """The lines, and the probability that a model without true change passes; of clips that flip as wholes, too."""
+    """What becomes of models without true change.
+
+    Attributes:
+        lines: of classes and slices.
+        passes: probability that one passes.
+        passes_as_wholes: that one passes whose clips flip as wholes; None without clips.
+        pinned: images that must be right, and those which the model in use gets wrong.
+        pinned_right: probability that all of these are right.
+    """
 
     lines: tuple[Line, ...]
     passes: float
     passes_as_wholes: float | None
+    pinned: Pinned
+    pinned_right: float
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of the images of the model in use: of those (N,) of each class and slice, and of those pinned.
+
+    ``answered`` says whether it abstains on none of the latter: one without change would abstain there, too.
+    """
+
+    rows: Rows
+    places: Mapping[str, NDArray[np.bool_]]
+    wanted: Mapping[str, Requirement]
+    pinned: NDArray[np.bool_]
+    answered: bool
+    alpha: float
+
+
+class _Drawn(NamedTuple):
+    """Of M models: whether each keeps each class and slice (M,), has all pinned images right (M,), and passes (M,)."""
+
+    kept: dict[str, NDArray[np.bool_]]
+    pinned_right: NDArray[np.bool_]
+    passes: NDArray[np.bool_]
 
 
 def forecast(
@@ -74,44 +112,36 @@ def forecast(
         old, old, renaming(columns, predictions.COLUMNS), policy.columns, policy.group, policy.wording
     )
     applied = policies.apply(policy, paired, path, date.today())
-    try:
-        chosen = protected_classes(paired.rows.classes, policy.protected, policy.target)
-    except ValueError as error:
-        raise ValueError(f"{path}: {str(error).removeprefix('--')}") from None
-    wanted = {name: applied.special.get(name, policy.asked) for name in (*chosen, *applied.slices)}
+    wanted = {name: applied.special.get(name, policy.asked) for name in (*applied.protected, *applied.slices)}
     if not wanted:
         raise ValueError(f"{path}: nothing is protected")
-    places = {name: paired.rows.labels == paired.rows.classes.index(name) for name in chosen} | applied.slices
-    drawn = _kept(paired.rows, places, wanted, policy.alpha, flips, seed, as_wholes=False)
-    wholes = None
-    if paired.rows.groups is not None:
-        wholes = _passes(_kept(paired.rows, places, wanted, policy.alpha, flips, seed, as_wholes=True), wanted)
+    labels, classes = paired.rows.labels, paired.rows.classes
+    places = {name: labels == classes.index(name) for name in applied.protected} | applied.slices
+    ids = set(policy.pinned)
+    pinned = np.array([name in ids for name in paired.ids])
+    asked = _Asked(paired.rows, places, wanted, pinned, ids.isdisjoint(paired.left_out), policy.alpha)
+    drawn = _drawn(asked, flips, seed, as_wholes=False)
     lines = []
     for name, want in wanted.items():
         own = paired.rows.of(places[name])
         units = own.units if own.grouped else 0
-        lines.append(
-            Line(name, own.counts.n, units, want, *_needs(want, flips, policy.alpha, power), drawn[name].mean())
-        )
-    return Forecast(tuple(lines), _passes(drawn, wanted), wholes)
+        needs = _needs(want, own.counts.old_accuracy, flips, policy.alpha, power)
+        lines.append(Line(name, own.counts.n, units, want, *needs, drawn.kept[name].mean()))
+    wholes = None
+    if paired.rows.groups is not None:
+        wholes = float(_drawn(asked, flips, seed, as_wholes=True).passes.mean())
+    return Forecast(tuple(lines), float(drawn.passes.mean()), wholes, applied.pinned, float(drawn.pinned_right.mean()))
 
 
-def _kept(
-    rows: Rows,
-    places: Mapping[str, np.ndarray],
-    wanted: Mapping[str, Requirement],
-    alpha: float,
-    flips: float,
-    seed: int,
-    as_wholes: bool,
-) -> dict[str, np.ndarray]:
-    """Whether each class and slice is kept, in each of some models."""
+def _drawn(asked: _Asked, flips: float, seed: int, as_wholes: bool) -> _Drawn:
+    rows = asked.rows
     rng, count = np.random.default_rng(seed), len(rows.labels)
     accuracy = np.bincount(rows.labels, rows.old_right)[rows.labels] / np.bincount(rows.labels)[rows.labels]
     half = np.minimum(flips / 2, np.minimum(accuracy, 1 - accuracy))  # as many can be won as lost
     chance = half / np.where(rows.old_right, accuracy, 1 - accuracy)
     models = max(LEAST, min(MOST, DRAWN // count))
-    kept = {name: np.zeros(models, dtype=bool) for name in wanted}
+    kept = {name: np.zeros(models, dtype=bool) for name in asked.wanted}
+    pinned_right = np.zeros(models, dtype=bool)
     for model in range(models):
         if as_wholes and rows.groups is not None:
             uniform = rng.random(int(rows.groups.max()) + 1)[rows.groups]
@@ -119,25 +149,29 @@ def _kept(
         else:
             flipped = rng.random(count) < chance
         new = replace(rows, new_right=rows.old_right ^ flipped)
-        found, _ = findings({name: new.of(place) for name, place in places.items()}, wanted, alpha)
-        for name in wanted:
+        found, _ = findings({name: new.of(place) for name, place in asked.places.items()}, asked.wanted, asked.alpha)
+        for name in kept:
             kept[name][model] = found[name] == "kept"
-    return kept
+        pinned_right[model] = asked.answered and new.new_right[asked.pinned].all()
+    judged = [kept[name] for name, want in asked.wanted.items() if not want.waived]
+    return _Drawn(kept, pinned_right, np.all([pinned_right, *judged], axis=0))
 
 
-def _passes(kept: Mapping[str, np.ndarray], wanted: Mapping[str, Requirement]) -> float:
-    judged = [kept[name] for name, want in wanted.items() if not want.waived]
-    return float(np.all(judged, axis=0).mean()) if judged else 1.0
-
-
-def _needs(want: Requirement, flips: float, alpha: float, power: float) -> tuple[int | None, int]:
+def _needs(
+    want: Requirement, accuracy: float, flips: float, alpha: float, power: float
+) -> tuple[int | None, int | None]:
     gap = want.margin or want.drop
-    groups = max(want.groups, math.ceil(math.log(alpha) / math.log1p(-gap)))
+    groups = max(want.groups, units_to_show(0.0, gap, alpha, power))
+    if want.floor is not None:
+        groups = max(groups, units_to_show(1 - accuracy, 1 - want.floor, alpha, power))
+    images = max(want.images, groups, approximate_images(max(flips, gap), gap, alpha, power))
     if not want.margin and power >= 0.5:
-        return None, groups  # half of all models without change lose a net prediction
-    near = approximate_images(max(flips, gap), gap, alpha, power)
-    images = max(want.images, groups, math.ceil(near)) if near <= MOST_IMAGES else None
-    return images, groups
+        images = math.inf  # half of all models without change lose a net prediction
+    return _whole(images), _whole(groups)
+
+
+def _whole(number: float) -> int | None:
+    return math.ceil(number) if number <= MOST_IMAGES else None
 
 
 def rows_of(found: Forecast) -> list[list[str]]:
@@ -148,12 +182,16 @@ def rows_of(found: Forecast) -> list[list[str]]:
             f"{line.own_images:,}",
             f"{line.own_groups:,}" if line.own_groups else "–",
             f"{100 * line.asked.margin:.1f}",
-            "no number" if line.images is None else f"{line.images:,}",
-            "–" if not line.own_groups else f"{line.groups:,}",
+            _shown(line.images),
+            _shown(line.groups) if line.own_groups else "–",
             f"{100 * line.kept:.0f}",
         ]
         for line in found.lines
     ]
+
+
+def _shown(number: int | None) -> str:
+    return "no number" if number is None else f"{number:,}"
 
 
 def summary(found: Forecast, flips: float) -> list[str]:
@@ -162,6 +200,8 @@ def summary(found: Forecast, flips: float) -> list[str]:
         f"A model without true change, with {100 * flips:.3g} % of its predictions flipped one by one, passes with "
         f"probability {100 * found.passes:.0f} %."
     ]
+    if found.pinned.ids:
+        lines.append(_about_pinned(found))
     if found.passes_as_wholes is not None:
         lines.append(f"Where all frames of a clip flip at once, it passes with {100 * found.passes_as_wholes:.0f} %.")
     if any(not line.asked.margin and not line.asked.waived for line in found.lines):
@@ -170,3 +210,9 @@ def summary(found: Forecast, flips: float) -> list[str]:
             "are: set a margin."
         )
     return lines
+
+
+def _about_pinned(found: Forecast) -> str:
+    ids, wrong = found.pinned
+    now = f"; {len(wrong):,} of them are wrong now: {some(list(map(repr, wrong)), NAMED)}" if wrong else ""
+    return f"It gets all {len(ids):,} pinned images right with probability {100 * found.pinned_right:.0f} %{now}."

@@ -5,7 +5,8 @@ from __future__ import annotations
 import filecmp
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from benchmark.audit import github, releases, report, words
 from benchmark.audit.judging import Request, judge
 from benchmark.audit.rule import Audit
-from benchmark.output.files import check_files
+from benchmark.output.files import check_files, locked
 from benchmark.output.progress import Reporter
 from scenarios.wording import some
 
@@ -48,29 +49,38 @@ def run(request: Request, candidates: Sequence[Path], output: Output = TERMINAL,
 
     Raises:
         ValueError: if a file, name or number is not usable; nothing is written then.
-        OSError: if a report cannot be written after all; the verdict has been printed.
+        OSError: if a file cannot be written after all. If it is the history, no verdict has been told; if it is a
+            report, the verdict has been printed and remembered.
     """
     _check_candidates(candidates)
     if output.github and output.as_json:
         raise ValueError("--github writes lines beside the table, and --json nothing but an object: give one")
     read = [request.old, *candidates, request.data, request.policy]
     check_files(read, html=output.html, junit=output.junit, markdown=output.markdown, history=history)
-    release = None if history is None else releases.upcoming(history, request, candidates)
-    share = (1.0 if release is None else release.share) / len(candidates)
-    with Reporter(quiet=output.as_json) as reporter:
-        audits = [judge(replace(request, new=path, share=share), reporter) for path in candidates]
-    best = min(range(len(audits)), key=lambda number: _rank(audits[number]))
-    found, new = audits[best], candidates[best]
+    with nullcontext() if history is None else locked(history):  # or two audits would be the same release
+        release = None if history is None else releases.upcoming(history, request, candidates)
+        share = (1.0 if release is None else release.share) / len(candidates)
+        with Reporter(quiet=output.as_json) as reporter:
+            audits = [judge(replace(request, new=path, share=share), reporter) for path in candidates]
+        best = min(range(len(audits)), key=lambda number: _rank(audits[number]))
+        if release is not None:
+            release.remember(audits[best], candidates[best])
     about = [*_about_candidates(candidates, audits, best), *([] if release is None else [release.line])]
-    found = replace(found, notes=(*about, *found.notes))
-    for path in candidates:
+    found = replace(audits[best], notes=(*about, *audits[best].notes))
+    _tell(replace(request, new=candidates[best]), found, dict(zip(candidates, audits, strict=True)), output)
+    return found.exit_code
+
+
+def _tell(request: Request, found: Audit, audits: Mapping[Path, Audit], output: Output) -> None:
+    """Print what was found of the candidate that is shown, and write it."""
+    for path in audits:
         if _are_same(request.old, path):
             print("warning: --old and --new are the same file: no model was compared with another", file=sys.stderr)
-    for warning in dict.fromkeys(warning for audit in audits for warning in audit.warnings):
+    for warning in dict.fromkeys(warning for audit in audits.values() for warning in audit.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     if output.as_json:
-        told = report.as_json(found, request.old, new, request.policy)
-        told["candidates"] = [_candidate_json(path, audit) for path, audit in zip(candidates, audits, strict=True)]
+        told = report.as_json(found, request)
+        told["candidates"] = [_candidate_json(path, audit, request) for path, audit in audits.items()]
         print(json.dumps(told, allow_nan=False))
     else:
         report.print_audit(found)
@@ -78,14 +88,11 @@ def run(request: Request, candidates: Sequence[Path], output: Output = TERMINAL,
             print(line)
     # only now, as a disk may be full: the verdict is told all the same
     if output.html is not None:
-        report.write_html(output.html, found, request.old, new, request.policy)
+        report.write_html(output.html, found, request)
     if output.junit is not None:
         report.write_junit(output.junit, found)
     if output.markdown is not None:
         report.write_markdown(output.markdown, found)
-    if release is not None:
-        release.remember(found, new)
-    return found.exit_code
 
 
 def _check_candidates(candidates: Sequence[Path]) -> None:
@@ -125,8 +132,9 @@ def _about_candidates(candidates: Sequence[Path], audits: Sequence[Audit], best:
     ]
 
 
-def _candidate_json(path: Path, audit: Audit) -> dict[str, Any]:
-    return {**report.file_of(path), "verdict": audit.verdict, "gain": _gain(audit), "worst_change": _worst(audit)}
+def _candidate_json(path: Path, audit: Audit, request: Request) -> dict[str, Any]:
+    file = report.file_of(path, request.format)
+    return {**file, "verdict": audit.verdict, "gain": _gain(audit), "worst_change": _worst(audit)}
 
 
 def _are_same(old: Path, new: Path) -> bool:

@@ -130,7 +130,7 @@ def _judge_by_policy(request: Request, path: Path) -> Audit:
     try:
         found = audit(
             paired.rows.of_classes(),
-            policy.protected,
+            applied.protected,
             policy.target,
             Level(policy.alpha, request.share),
             policy.asked,

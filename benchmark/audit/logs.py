@@ -20,10 +20,11 @@ SAMPLES = re.compile(r"samples_(.+?)(_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl")
 
 
 class _Answer(NamedTuple):
-    id: str
     task: str
+    question: str  # in the task; repeated answers to one belong together
+    repeat: str  # which of them it is
     score: float
-    question: str  # repeated answers to one belong together
+    filter: str = ""  # of what was answered, which is scored once for each
 
 
 def known_format(name: str | None) -> Format | None:
@@ -41,7 +42,8 @@ def read_log(path: Path, kind: Format, metric: str | None, more: Sequence[str] =
     """The answers in the logs of an evaluation harness: one file, or all in a folder.
 
     *lm-eval*: ``samples_TASK_DATE.jsonl``, as ``--log_samples`` writes them. *inspect*: ``.eval`` or ``.json``. The
-    column ``question`` tells repeated answers of one question.
+    column ``question`` tells repeated answers of one question. A task whose answers are filtered in several ways is a
+    class for each filter: together, what one of them lost would be half as much.
 
     Args:
         path: file or folder.
@@ -53,16 +55,27 @@ def read_log(path: Path, kind: Format, metric: str | None, more: Sequence[str] =
         ValueError: it cannot be read, or there are several metrics, or scores that are no number from 0 to 1.
     """
     read = _lm_eval if kind == "lm-eval" else _inspect
-    found = [answer for file in _logs(path, kind) for answer in read(file, metric)]
+    found = [answer for file in files_of(path, kind) for answer in read(file, metric)]
     if not found:
         raise ValueError(f"{path}: holds no answers")
     if unknown := [name for name in more if name != "question"]:
         raise ValueError(f"{path}: logs have no column {unknown[0]!r}: only 'question', which tells repeated answers")
-    ids, labels, scores, questions = (list(column) for column in zip(*found, strict=True))
-    return answers(path, ids, labels, np.array(scores), {"question": questions}, ["id", "label", "question"])
+    filters: dict[str, set[str]] = {}
+    for one in found:
+        filters.setdefault(one.task, set()).add(one.filter)
+    labels = [one.task if len(filters[one.task]) == 1 else f"{one.task}/{one.filter}" for one in found]
+    questions = [f"{label}/{one.question}" for label, one in zip(labels, found, strict=True)]
+    ids = [f"{one.task}/{one.question}{one.repeat}" for one in found]
+    scores = np.array([one.score for one in found])
+    return answers(path, ids, labels, scores, {"question": questions}, ["id", "label", "question"])
 
 
-def _logs(path: Path, kind: Format) -> list[Path]:
+def files_of(path: Path, kind: Format) -> list[Path]:
+    """The logs that are read: the file itself, or those in a folder.
+
+    Raises:
+        ValueError: there is none.
+    """
     endings = (".jsonl",) if kind == "lm-eval" else (".eval", ".json")
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     fitting = [file for file in files if file.is_file() and file.suffix in endings]
@@ -79,7 +92,7 @@ def _lm_eval(path: Path, metric: str | None) -> Iterator[_Answer]:
     named = SAMPLES.fullmatch(path.name)
     task = named[1] if named else path.stem
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None
     for number, line in enumerate(text.split("\n"), 1):
@@ -93,8 +106,8 @@ def _lm_eval(path: Path, metric: str | None) -> Iterator[_Answer]:
         known = [name for name in listed if name in one] if isinstance(listed, list) else []
         chosen = _chosen(metric, known, place)
         part = str(one.get("filter") or "none")
-        name = f"{task}/{one['doc_id']}" + ("" if part == "none" else f"/{part}")
-        yield _Answer(name, task, score_of(one[chosen], place), f"{task}/{one['doc_id']}")
+        repeat = "" if part == "none" else f"/{part}"
+        yield _Answer(task, str(one["doc_id"]), repeat, score_of(one[chosen], place), part)
 
 
 def _inspect(path: Path, metric: str | None) -> Iterator[_Answer]:
@@ -105,15 +118,14 @@ def _inspect(path: Path, metric: str | None) -> Iterator[_Answer]:
         if not isinstance(scores, dict):
             raise ValueError(f"{place}: has no scores: end the evaluation, or score it")
         value = scores[_chosen(metric, list(scores), place)]
-        question = f"{task}/{sample.get('id')}"
         score = score_of(value.get("value") if isinstance(value, dict) else value, place)
-        yield _Answer(f"{question}/{sample.get('epoch', 1)}", task, score, question)
+        yield _Answer(task, str(sample.get("id")), f"/{sample.get('epoch', 1)}", score)
 
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix == ".json":
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: cannot be read: {error}") from None
         log = _json(text, str(path))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from functools import cache
 
 from benchmark.audit.rule import Audit, ClassAudit
 from benchmark.metrics.planning import MOST_IMAGES
@@ -19,25 +21,58 @@ def images_to_decide(audit: Audit, one: ClassAudit) -> str:
 
     For a class that seems to have lost, they tell the loss it seems to have had from the margin; for another, they tell
     the loss that is to be ruled out from none. Predictions are taken to flip as often as they did, and groups to be as
-    large and as much alike; no fewer than were asked for.
+    large and as much alike; no fewer than were asked for, and more than there are.
     """
-    counts, asked = one.counts, one.asked
+    counts, asked, units = one.counts, one.asked, one.evidence.units
     if is_unknown(one):
         return "no number (neither model gets an image right)"
+    least = max(units + 1, asked.groups if audit.grouped else asked.images)
     if (for_floor := _units_for_floor(audit, one)) is not None:
-        return _rounded_up(for_floor) if for_floor <= MOST_IMAGES else "no number (its accuracy is not above the floor)"
+        if for_floor > MOST_IMAGES:
+            return "no number (its accuracy is not above the floor)"
+        return _rounded_up(max(for_floor, least))
     loss = -counts.change
     gap = abs(loss - asked.margin) if loss > 0 else max(asked.margin, asked.drop)
     if gap < 1e-9:
         return "no number (its loss is the margin)"
     found = one.evidence.units_to_decide(gap, audit.alpha, len(audit.protected))
-    if math.isinf(found):
+    if audit.grouped:  # as many as rule out that those which were not drawn are lost altogether
+        within = 0 < loss < asked.margin
+        bound = asked.margin if within else max(asked.margin, asked.drop)
+        found = max(found, units_to_show(loss if within else 0.0, bound, audit.alpha))
+    if found > MOST_IMAGES:
         return f"more than {MOST_IMAGES:,}"
-    needed = max(math.ceil(found), asked.groups if audit.grouped else asked.images)
-    if audit.grouped:  # as many as rule out that one which was not drawn is lost altogether
-        rare = max(asked.margin, asked.drop)
-        needed = max(needed, math.ceil(math.log(audit.alpha) / math.log1p(-rare)))
-    return _rounded_up(needed)
+    return _rounded_up(max(found, least))
+
+
+@cache  # many classes are alike
+def units_to_show(share: float, bound: float, alpha: float, power: float = POWER) -> float:
+    """About how many units show, with this power, that a ``share`` of them is below ``bound``, by a binomial test.
+
+    The least number, but for the steps back that the power of an exact test takes; infinite if it is more than
+    ``MOST_IMAGES``, as where the share is no less than the bound.
+
+    Args:
+        share: of what is lost, or wrong, in [0, 1].
+        bound: between 0 and 1.
+        alpha: level of the test, between 0 and 1.
+        power: wanted probability, between 0 and 1.
+
+    Example:
+        >>> units_to_show(share=0.0, bound=0.05, alpha=0.05), units_to_show(share=0.05, bound=0.05, alpha=0.05)
+        (59, inf)
+    """
+    from scipy.stats import binom
+
+    def shows(units: int) -> bool:
+        most = binom.ppf(alpha, units, bound)
+        most -= binom.cdf(most, units, bound) > alpha
+        return bool(binom.cdf(most, units, share) >= power)
+
+    if share >= bound:
+        return math.inf
+    fewest = 1 + bisect_left(range(1, MOST_IMAGES + 1), True, key=shows)
+    return fewest if fewest <= MOST_IMAGES else math.inf
 
 
 def _units_for_floor(audit: Audit, one: ClassAudit) -> float | None:

@@ -43,7 +43,7 @@ class Paired(NamedTuple):
         more: the other columns that were asked for.
         unpredicted: classes that neither model ever predicts, of any image.
         others: predictions that are no label -> how many there are in both files, the most frequent first.
-        left_out: ids of images on which a model abstains.
+        left_out: ids of images on which a model abstains -> whether the new one gets them right.
         notes: lines on names that were read as others, and images that were left out.
         warnings: that what was left out may matter.
     """
@@ -54,7 +54,7 @@ class Paired(NamedTuple):
     more: dict[str, list[str]]
     unpredicted: tuple[str, ...] = ()
     others: Mapping[str, int] = MappingProxyType({})
-    left_out: frozenset[str] = frozenset()
+    left_out: Mapping[str, bool] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -95,7 +95,7 @@ def pair(
     with no_collection():
         before, after = read(old, renamed, wanted), read(new, renamed, optional=wanted)
     check_same_images(before, after)
-    notes, warnings, left_out = [], [], frozenset[str]()
+    notes, warnings, left_out = [], [], dict[str, bool]()
     for one, other in wording.read_as.items():
         counts = [own.labels.count(one) + own.predictions.count(one) for own in (before, after)]
         if not sum(counts):
@@ -124,8 +124,8 @@ def _read_as(own: Predictions, names: Mapping[str, str]) -> Predictions:
 
 def _answered(
     before: Predictions, after: Predictions, abstain: Sequence[str]
-) -> tuple[Predictions, Predictions, frozenset[str], tuple[int, int]]:
-    """Both without the images on which one abstains; their ids; on how many the old one does, and the new one."""
+) -> tuple[Predictions, Predictions, dict[str, bool], tuple[int, int]]:
+    """Both without the images on which one abstains; whether the new one gets these right; how often each abstains."""
     if named := [name for name in abstain if name in set(before.labels)]:
         raise ValueError(f"{before.path}: {named[0]!r} is a label, so no prediction of it abstains")
     silent = [
@@ -135,10 +135,11 @@ def _answered(
     if len(left_out) == len(before.rows):
         raise ValueError(f"{before.path} and {after.path}: a model abstains on every image, so none is judged")
     parts = [_without(own, left_out) for own in (before, after)]
-    return parts[0], parts[1], left_out, (len(silent[0]), len(silent[1]))
+    right = {name: after.predictions[after.rows[name]] == before.labels[before.rows[name]] for name in left_out}
+    return parts[0], parts[1], right, (len(silent[0]), len(silent[1]))
 
 
-def _without(own: Predictions, ids: frozenset[str]) -> Predictions:
+def _without(own: Predictions, ids: Collection[str]) -> Predictions:
     kept = {name: row for name, row in own.rows.items() if name not in ids}
     places = list(kept.values())
 

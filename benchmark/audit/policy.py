@@ -12,16 +12,20 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from benchmark.arguments import LEAST_ALPHA
 from benchmark.audit.names import shown
 from benchmark.audit.pairing import Paired, Wording
-from benchmark.audit.rule import DROP, NAMED, Pinned, Requirement
+from benchmark.audit.rule import DROP, NAMED, Pinned, Requirement, protected_classes
+from benchmark.metrics.planning import MOST_IMAGES
 from benchmark.metrics.significance import ALPHA
 from scenarios.wording import known_names, some
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Names = Annotated[tuple[Text, ...], Field(min_length=1)]
+Name = Annotated[str, StringConstraints(min_length=1)]  # of a class or image, with its blanks, as predictions are read
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+Least = Annotated[int, Field(ge=0, le=MOST_IMAGES)]
 Margin = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 LABEL = "label"  # the column of a slice that is the class, whatever its name in the files
@@ -37,27 +41,27 @@ class _Special(_Part):
     margin: Margin | None = None
     drop: Share | None = None
     floor: Share | None = None
-    least_images: NonNegativeInt | None = None
-    least_groups: NonNegativeInt | None = None
+    least_images: Least | None = None
+    least_groups: Least | None = None
 
 
 class ClassRule(_Special):
     """Of a class, or of all whose names fit a pattern with ``*`` and ``?``."""
 
-    name: Text
+    name: Name
 
 
 class SliceRule(_Special):
     """Of the images whose columns have these texts, which are judged as a protected class."""
 
-    name: Text
-    where: Annotated[dict[str, Text], Field(min_length=1)]
+    name: Name
+    where: Annotated[dict[str, Name], Field(min_length=1)]
 
 
 class Waiver(_Part):
     """A class or slice whose verdict does not count, until a day and for a reason."""
 
-    name: Text
+    name: Name
     reason: Text
     expires: date
 
@@ -68,18 +72,18 @@ class Policy(_Part):
     ``classes``, ``slices`` and ``waivers`` are the tables ``[[class]]``, ``[[slice]]`` and ``[[waiver]]``.
     """
 
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = ALPHA
+    alpha: Annotated[float, Field(ge=LEAST_ALPHA, lt=0.5)] = ALPHA
     margin: Margin = 0.0
     drop: Share = DROP
     floor: Share | None = None
-    least_images: NonNegativeInt = 0
-    least_groups: NonNegativeInt = 0
+    least_images: Least = 0
+    least_groups: Least = 0
     group: Text | None = None
-    target: Text | None = None
+    target: Name | None = None
     protected: Names | None = None
-    pinned: tuple[Text, ...] = ()
-    abstain: tuple[Text, ...] = ()
-    read_as: dict[Text, Text] = Field(default_factory=dict)
+    pinned: tuple[Name, ...] = ()
+    abstain: tuple[Name, ...] = ()
+    read_as: dict[Name, Name] = Field(default_factory=dict)
     classes: tuple[ClassRule, ...] = Field((), alias="class")
     slices: tuple[SliceRule, ...] = Field((), alias="slice")
     waivers: tuple[Waiver, ...] = Field((), alias="waiver")
@@ -104,12 +108,14 @@ class Applied(NamedTuple):
     """A policy with some predictions.
 
     Attributes:
+        protected: the classes that are judged.
         special: of classes and slices, what is not asked of all.
         slices: the images (N,) of each.
         pinned: the images that must be right.
         notes: a line for each waiver, in force or over.
     """
 
+    protected: list[str]
     special: dict[str, Requirement]
     slices: dict[str, NDArray[np.bool_]]
     pinned: Pinned
@@ -132,6 +138,10 @@ def read(path: Path) -> Policy:
         raise ValueError(f"{path}: {error}") from None
     except ValidationError as error:
         raise ValueError(f"{path}: {_wrong(error)}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: arrays or tables are nested too deeply: no field of a policy needs that") from None
+    except ValueError:  # Python's, of an integer
+        raise ValueError(f"{path}: a number has more digits than can be read: shorten it") from None
 
 
 def _listed(tables: dict[str, Any]) -> dict[str, Any]:
@@ -160,14 +170,19 @@ def apply(policy: Policy, paired: Paired, path: Path, today: date) -> Applied:
     """What a policy asks of some predictions, on a day.
 
     Raises:
-        ValueError: it names a class, slice, text or id that is not there; one line names file and field.
+        ValueError: it names a class, slice, text or id that is not there, or asks something of a class that is not
+            judged; one line names file and field.
     """
-    names = [name for name in paired.rows.classes if name != policy.target]
+    try:
+        names = protected_classes(paired.rows.classes, policy.protected, policy.target)
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).removeprefix('--')}") from None
     special: dict[str, Requirement] = {}
     for number, rule in enumerate(policy.classes, 1):
         fitting = [name for name in names if name == rule.name] or [n for n in names if fnmatchcase(n, rule.name)]
         if not fitting:
-            raise ValueError(f"{path}: class.{number}.name: no class fits {rule.name!r}: {_known(rule.name, names)}")
+            known = _known(rule.name, names)
+            raise ValueError(f"{path}: class.{number}.name: no class that is judged fits {rule.name!r}: {known}")
         special |= {name: _asked(policy, rule) for name in fitting}
     slices = {}
     for number, part in enumerate(policy.slices, 1):
@@ -181,14 +196,16 @@ def apply(policy: Policy, paired: Paired, path: Path, today: date) -> Applied:
     for number, waiver in enumerate(policy.waivers, 1):
         if waiver.name not in names and waiver.name not in slices:
             known = _known(waiver.name, [*names, *slices])
-            raise ValueError(f"{path}: waiver.{number}.name: no class or slice is called {waiver.name!r}: {known}")
+            raise ValueError(
+                f"{path}: waiver.{number}.name: no class or slice that is judged is called {waiver.name!r}: {known}"
+            )
         if today <= waiver.expires:
             asked = special.get(waiver.name, policy.asked)
             special[waiver.name] = asked._replace(waived=waiver.reason)
             notes.append(f"waived until {waiver.expires}: {shown(waiver.name)}: {waiver.reason}")
         else:
             notes.append(f"judged, as its waiver expired on {waiver.expires}: {shown(waiver.name)}: {waiver.reason}")
-    return Applied(special, slices, _pinned(policy.pinned, paired, path), tuple(notes))
+    return Applied(names, special, slices, _pinned(policy.pinned, paired, path), tuple(notes))
 
 
 def _asked(policy: Policy, rule: _Special) -> Requirement:
@@ -210,7 +227,7 @@ def _chosen(part: SliceRule, paired: Paired, place: str) -> NDArray[np.bool_]:
                 raise ValueError(f"{place}.{column}: no image has {text!r}: {_known(text, paired.rows.classes)}")
             chosen &= paired.rows.labels == paired.rows.classes.index(text)
         else:
-            own = np.fromiter((value.strip() == text for value in paired.more[column]), bool, len(chosen))
+            own = np.fromiter((value.strip() == text.strip() for value in paired.more[column]), bool, len(chosen))
             if not own.any():
                 known = _known(text, sorted(set(map(str.strip, paired.more[column]))))
                 raise ValueError(f"{place}.{column}: no image has {text!r}: {known}")
@@ -222,10 +239,11 @@ def _chosen(part: SliceRule, paired: Paired, place: str) -> NDArray[np.bool_]:
 
 def _pinned(ids: Sequence[str], paired: Paired, path: Path) -> Pinned:
     place = {name: row for row, name in enumerate(paired.ids)} if ids else {}
-    if missing := [name for name in ids if name not in place and name not in paired.left_out]:
+    judged = {name: not _is_wrong(paired, place[name]) for name in ids if name in place}
+    right = {**paired.left_out, **judged}
+    if missing := [name for name in ids if name not in right]:
         raise ValueError(f"{path}: pinned: no image has the id {some(list(map(repr, missing)))}: test on it, too")
-    wrong = (name for name in ids if name in paired.left_out or _is_wrong(paired, place[name]))
-    return Pinned(tuple(ids), tuple(wrong))
+    return Pinned(tuple(ids), tuple(name for name in ids if not right[name]))
 
 
 def _is_wrong(paired: Paired, row: int) -> bool:

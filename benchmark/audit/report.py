@@ -7,13 +7,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmark.audit import needs, words
+from benchmark.audit import logs, needs, words
+from benchmark.audit.judging import Request
 from benchmark.audit.rule import Audit, ClassAudit
 from benchmark.metrics.counts import Counts
 from benchmark.output import junit
 from benchmark.output.files import replace_file
 from benchmark.output.pages import templates
 from benchmark.output.tables import escaped, markdown_table
+from scenarios.table_files import parts
 
 IMPORTANCE = (
     *("Verdict", "n", "Groups", "Change", "Margin", "Floor", "Lost", "Won", "Holm p", "NI p", "Floor p", "At most"),
@@ -34,8 +36,9 @@ def print_audit(audit: Audit) -> None:
         out.print(Text(line), soft_wrap=True)
 
 
-def as_json(audit: Audit, old: Path, new: Path, policy: Path | None = None) -> dict[str, Any]:
+def as_json(audit: Audit, request: Request) -> dict[str, Any]:
     """All figures as plain data; NaN is None, and so are what was not asked for."""
+    files = _files(request)
     return {
         "verdict": audit.verdict,
         "exit_code": audit.exit_code,
@@ -45,9 +48,9 @@ def as_json(audit: Audit, old: Path, new: Path, policy: Path | None = None) -> d
         "alpha": audit.alpha,
         "margin": audit.asked.margin,
         "drop": audit.asked.drop,
-        "old": file_of(old),
-        "new": file_of(new),
-        "policy": None if policy is None else file_of(policy),
+        "old": files["Old"],
+        "new": files["New"],
+        "policy": files.get("Policy"),
         "notes": list(audit.notes),
         "pinned": {"images": len(audit.pinned.ids), "wrong": list(audit.pinned.wrong)},
         "target": audit.target,
@@ -84,11 +87,19 @@ def _class_json(one: ClassAudit) -> dict[str, Any]:
     } | {key: None if math.isnan(value) else value for key, value in figures.items()}
 
 
-def file_of(path: Path) -> dict[str, str]:
-    """The path with a digest, of a folder that of its files one after the other."""
+def _files(request: Request) -> dict[str, dict[str, str]]:
+    files = {"Old": file_of(request.old, request.format), "New": file_of(request.new, request.format)}
+    return files if request.policy is None else {**files, "Policy": file_of(request.policy)}
+
+
+def file_of(path: Path, kind: logs.Format | None = None) -> dict[str, str]:
+    """The path with a digest, of a folder that of the files that are read, one after the other.
+
+    Raises:
+        ValueError: there is nothing to read.
+    """
     digest = hashlib.sha256()
-    files = sorted(f for f in path.rglob("[!._]*") if f.is_file()) if path.is_dir() else [path]
-    for part in [file for file in files if file.suffix == ".parquet"] or files:
+    for part in parts(path) if kind is None else logs.files_of(path, kind):
         with part.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -116,7 +127,7 @@ def write_junit(path: Path, audit: Audit) -> None:
     junit.write(path, "mds-bench audit", [*map(case, audit.protected), *pinned])
 
 
-def write_html(path: Path, audit: Audit, old: Path, new: Path, policy: Path | None = None) -> None:
+def write_html(path: Path, audit: Audit, request: Request) -> None:
     """One self-contained page."""
     page = templates(Path(__file__).parent).get_template("page.html")
     text = page.render(
@@ -124,10 +135,10 @@ def write_html(path: Path, audit: Audit, old: Path, new: Path, policy: Path | No
         summary=words.summary(audit),
         headings=words.headings(audit),
         rows=list(words.rows(audit)),
-        files={"Old": file_of(old), "New": file_of(new)} | ({"Policy": file_of(policy)} if policy is not None else {}),
+        files=_files(request),
         size=words.size,
     )
-    replace_file(path, text.encode())
+    replace_file(path, text.encode(errors="replace"))  # paths may hold what is no text
 
 
 def write_markdown(path: Path, audit: Audit) -> None:

@@ -7,8 +7,8 @@ Each protected class is, first match first:
 * **kept** if it was shown to have lost less than ``margin`` (at level alpha), or if it lost no net prediction on these
   images *and* was shown to have lost less than ``drop``. No data can show that nothing at all was lost, so at margin 0
   this second way is the usual one, and ``drop`` keeps three images from passing. A floor must have been shown, too;
-* **undecided** otherwise: too few images for its loss, or for the absence of one. So is, at any margin, a class of which
-  neither model gets an image right: what was never there cannot be kept.
+* **undecided** otherwise: too few images for its loss, or for the absence of one. So is, at any margin, a class of
+  which neither model gets an image right: what was never there cannot be kept.
 
 A class with fewer images than were asked for is undecided whatever it shows, and Holm's correction leaves it out.
 
@@ -92,8 +92,8 @@ class ClassAudit:
     Attributes:
         finding: its status, were it not waived.
         p: that it did not get worse, in (0, 1]: McNemar's exact one-sided p-value.
-        p_adjusted: that it lost no more than the margin, after Holm's correction over all that is judged; NaN with fewer
-            images than were asked for.
+        p_adjusted: that it lost no more than the margin, after Holm's correction over all that is judged; NaN with
+            fewer images than were asked for.
         p_non_inferior: that it lost the margin or more.
         largest_loss: any greater loss of accuracy is ruled out, at level alpha, in [0, 1].
         detectable_drop: the smallest true loss that is found with probability ``POWER`` on so many images.

@@ -82,7 +82,7 @@ def write(path: Path, predictions: Path, columns: str | None = None) -> list[str
         classes="\n".join(_classes(counts)),
         id=_toml(next(iter(own.rows))),
     )
-    replace_file(path, text.encode())
+    replace_file(path, text.encode(errors="replace"))  # the name of a file may be no text
     return [f"wrote {path}: {len(counts)} classes of {len(own.labels):,} images are protected; edit it, then commit it"]
 
 

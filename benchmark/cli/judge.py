@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from benchmark.arguments import LEAST_ALPHA
 from benchmark.cli.app import BASELINES, RESULTS, app
 from benchmark.cli.options import (
     Data,
@@ -51,7 +52,9 @@ def audit(
     init: Annotated[
         Path | None, typer.Option(help="write a policy to start from to this file, from the predictions --old")
     ] = None,
-    alpha: Annotated[float | None, typer.Option(help="probability of a wrong verdict; default: 0.05")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(min=LEAST_ALPHA, help="probability of a wrong verdict; default: 0.05")
+    ] = None,
     margin: Annotated[
         float | None, typer.Option(help="loss of accuracy that is acceptable, such as 0.01; default: 0")
     ] = None,
@@ -78,9 +81,10 @@ def audit(
     if drop is not None and margin is not None and drop < margin:
         raise ValueError(f"--drop {drop:g} is less than --margin {margin:g}, which is ruled out anyway: leave it out")
     if init is not None:
-        taken = ("old", "columns", "init", "as_json", "github")
-        if said := next((flag for flag, value in given.items() if flag not in taken and value is not None), None):
-            raise ValueError(f"--{said.removeprefix('log_')}: --init takes --old and --columns alone: leave it out")
+        unsaid = [flag for flag, value in given.items() if value is None or value is False]
+        if said := next((flag for flag in given if flag not in ("old", "columns", "init", *unsaid)), None):
+            flag = said.removeprefix("log_").removeprefix("as_")
+            raise ValueError(f"--{flag}: --init takes --old and --columns alone: leave it out")
         from benchmark.audit import template
 
         for line in template.write(init, old, columns):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.arguments import scenario_options
+from benchmark.arguments import LEAST_ALPHA, scenario_options
 from benchmark.cli.app import RESULTS, RUNS, Commands, app
 from benchmark.cli.options import (
     Budget,
@@ -66,7 +66,9 @@ def plan(
     classes: Annotated[int | None, typer.Option(help="protected classes")] = None,
     images: Annotated[int | None, typer.Option(help="test images per class")] = None,
     drop: Annotated[float | None, typer.Option(help="true loss of accuracy that should be found, such as 0.01")] = None,
-    alpha: Annotated[float | None, typer.Option(help="share of rounds that may be false alarms; default: 0.05")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(min=LEAST_ALPHA, help="share of rounds that may be false alarms; default: 0.05")
+    ] = None,
     power: Annotated[float, typer.Option(help="wanted probability of finding the loss")] = 0.8,
     certify: Annotated[float | None, typer.Option(help="certify updates that truly gain this in every class")] = None,
     margin: Annotated[float, typer.Option(help="with --certify: a true loss that it allows")] = 0.0,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``: readers, and a look after an interruption, find the old file or the new one.
+
+    A symbolic link stays one: the file that it names is replaced. The new file has the mode of the old one.
 
     Raises:
         OSError: the file, which the error names, cannot be written; the old one is as it was.
@@ -28,17 +31,52 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     What a process leaves behind that is killed meanwhile is hidden, and its name starts as that of ``path``.
     """
-    temporary = path.with_name(f".{path.name[:40]}-{uuid.uuid4().hex}.tmp")
+    place = _place(path)
+    temporary = place.with_name(f".{place.name[:40]}-{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
+            with suppress(OSError):  # there was none, or the disk knows no modes
+                shutil.copymode(place, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(place)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process has locked ``path``, which need not exist, and keep the others waiting.
+
+    While it is locked, a hidden file lies beside it.
+
+    Raises:
+        OSError: the file beside it cannot be written.
+    """
+    import fcntl  # only now, as Windows has none
+
+    place = _place(path)
+    lock = place.with_name(f".{place.name[:40]}.lock")
+    while True:
+        with lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, lock):  # the one who had it has removed it
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_at(file: IO[Any], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def check_files(inputs: Iterable[Path | None] = (), **outputs: Path | None) -> None:
@@ -64,7 +102,8 @@ def check_file(flag: str, path: Path, *suffixes: str, inputs: Iterable[Path | No
         ValueError: it is a folder or no regular file, its folder is missing or read-only, its ending is another, or it
             is one of ``inputs``.
     """
-    if path.is_dir() or not path.parent.is_dir():
+    folder = _place(path).parent
+    if path.is_dir() or not folder.is_dir():
         raise ValueError(f"{flag} {path}: name a file in a folder that exists")
     if path.exists() and not path.is_file():
         raise ValueError(f"{flag} {path}: is a device or pipe: name a file")
@@ -73,14 +112,19 @@ def check_file(flag: str, path: Path, *suffixes: str, inputs: Iterable[Path | No
     if any(_same_file(path, given) for given in inputs if given is not None):
         raise ValueError(f"{flag} {path}: would overwrite a file that this command reads: name another")
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f"{flag} {path}: cannot write to the folder {path.parent}: {error.strerror}") from None
+        raise ValueError(f"{flag} {path}: cannot write to the folder {folder}: {error.strerror}") from None
 
 
 def _same_file(one: Path, two: Path) -> bool:
-    return one.resolve() == two.resolve() or (one.exists() and two.exists() and one.samefile(two))
+    return _place(one) == _place(two) or (one.exists() and two.exists() and one.samefile(two))
+
+
+def _place(path: Path) -> Path:
+    """Where a path leads; unlike ``Path.resolve``, a circle of links is no error."""
+    return Path(os.path.realpath(path))
 
 
 def check_writable(folder: Path) -> None:

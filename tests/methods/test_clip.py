@@ -137,7 +137,11 @@ def test_a_checkpoint_says_which_architecture_it_is(tmp_path):
     ("content", "model", "message"),
     [
         (None, None, "no such checkpoint"),
-        (b"nonsense", None, "not a safetensors"),
+        (b"nonsense", None, "not a safetensors file, or a damaged or cut off one: copy it again"),
+        (b"", None, "copy it again"),
+        (b"PK\3\4", None, "convert it once"),
+        ("cut off", None, "copy it again"),
+        ("whole numbers", None, r"1 weights are no floating-point numbers, first logit_scale is of torch\.int32"),
         ("other", None, "not a checkpoint of"),
         ("tiny", "RN50", "not a RN50"),
     ],
@@ -150,6 +154,11 @@ def test_bad_checkpoints_are_one_line(tmp_path, content, model, message):
         content = save({"visual.conv1.weight": torch.zeros(3)})
     elif content == "tiny":
         content = checkpoint_bytes(create_classifier(PROMPTS), "mds-tiny")
+    elif content == "cut off":
+        content = checkpoint_bytes(create_classifier(PROMPTS), "mds-tiny")[:-1]
+    elif content == "whole numbers":
+        state = create_classifier(PROMPTS).clip.state_dict()
+        content = save(state | {"logit_scale": state["logit_scale"].int()})
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:

@@ -6,9 +6,20 @@ if [[ $UNDECIDED != fail && $UNDECIDED != pass ]]; then
   echo "::error::undecided must be fail or pass, not '$UNDECIDED'"
   exit 2
 fi
-summary=$(mktemp -d)/gate.md
-read -r -a more <<< "$ARGUMENTS"
-arguments=(--old "$OLD" --github --markdown "$summary" ${more[@]+"${more[@]}"})
+folder=$(mktemp -d)
+summary=$folder/gate.md
+split='import os, shlex, sys
+try:
+    words = shlex.split(sys.argv[1])
+except ValueError as error:
+    sys.exit(f"::error::arguments: {error}: close every quote")
+sys.stdout.buffer.writelines(os.fsencode(word) + b"\0" for word in words)'
+if ! "$PYTHON" -c "$split" "$ARGUMENTS" > "$folder/words"; then
+  echo "verdict=error" >> "$GITHUB_OUTPUT"
+  exit 2
+fi
+arguments=(--old "$OLD" --github --markdown "$summary")
+while IFS= read -r -d '' word; do arguments+=("$word"); done < "$folder/words"
 while IFS= read -r path; do
   if [[ -n $path ]]; then arguments+=(--new "$path"); fi
 done <<< "$NEW"

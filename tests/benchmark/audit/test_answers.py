@@ -107,6 +107,40 @@ def test_a_table_of_scores_is_judged(call: Call) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lost", "won", "code", "line"),
+    [
+        ([0.0] * 4, [0.51] * 5, 3, "undecided: net predictions were lost, which chance may explain: law −0.2 points"),
+        ([0.49] * 6, [1.0] * 5, 0, "preserved: each protected class lost no net prediction"),
+        ([0.0] * 4, [0.51] * 5 + [0.5] * 3, 3, "not strictly preserved: 1 of 1 protected classes"),
+    ],
+)
+def test_what_is_lost_is_the_mean_score_and_not_the_number_of_answers_that_fell(
+    call: Call, lost: list[float], won: list[float], code: int, line: str
+) -> None:
+    for name, first in (("old", [0.5] * len(lost + won)), ("new", lost + won)):
+        scores = [*first, *[0.5] * 800]
+        Path(f"{name}.csv").write_text("\n".join(["id,label,judge", *(f"{k},law,{s}" for k, s in enumerate(scores))]))
+    found = call("--old", "old.csv", "--new", "new.csv", "--score", "judge")
+    assert found[0] == code and line in found[1] and "floor" not in found[1]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_scores_may_be_numbers(call: Call, kind: str) -> None:
+    from pyarrow import Table, parquet
+
+    for name, score in (("old", 0.5), ("new", 0.25)):
+        rows: list[dict[str, Any]] = [{"id": f"{k}", "label": "law", "judge": score, "answer": 0.5} for k in range(80)]
+        Path(f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        parquet.write_table(Table.from_pylist(rows), f"{name}.parquet")
+    files = ("--old", f"old.{kind}", "--new", f"new.{kind}")
+    code, out, err = call(*files, "--score", "judge", "--json")
+    law = json.loads(out)["classes"]["law"]
+    assert code == 1 and (law["old_accuracy"], law["new_accuracy"]) == (0.5, 0.25), err
+    code, _, err = call(*files, "--score", "judge", "--columns", "id=answer")
+    assert code == 2 and "store it as text" in err, "names stay text"
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("1,law,1.5", "line 2 (id '1'): the score '1.5' is no number from 0 to 1"),
@@ -173,6 +207,27 @@ def test_one_of_several_metrics_must_be_chosen(call: Call) -> None:
     assert call(*files, "--score", "acc_norm")[0] == 0
     code, _, err = call(*files, "--score", "f1")
     assert code == 2 and "--score f1: there is no such metric, but acc, acc_norm" in err
+
+
+def test_each_filter_of_a_task_is_a_class(call: Call) -> None:
+    """What a task lost by one of its filters would be half as much of both."""
+    for model, right in (("old", 80), ("new", 72)):
+        lines = [
+            {"doc_id": k, "filter": name, "metrics": ["exact_match"], "exact_match": float(k < own)}
+            for name, own in (("strict-match", right), ("flexible-extract", 80))
+            for k in range(80)
+        ]
+        Path(model).mkdir()
+        Path(model, "samples_gsm8k.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8-sig")
+        Path(model, "left-over.parquet").write_bytes(b"")
+    code, out, _ = call("--old", "old", "--new", "new", "--format", "lm-eval", "--json")
+    told = json.loads(out)
+    assert code == 1 and told["old"]["sha256"] != told["new"]["sha256"]
+    found = {name: (one["status"], one["n"], one["groups"], one["lost"]) for name, one in told["classes"].items()}
+    assert found == {
+        "gsm8k/flexible-extract": ("kept", 80, None, 0),
+        "gsm8k/strict-match": ("regressed", 80, None, 8),
+    }
 
 
 def inspect(path: str, right: int, epochs: int = 1, n: int = 80) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from benchmark.audit.forecast import forecast
 from benchmark.audit.judging import Request, judge
@@ -60,6 +61,39 @@ def test_the_images_it_names_are_about_enough(tmp_path: Path) -> None:
     assert line.kept < 0.7 and line.images is not None
     enough = write(tmp_path / "enough.csv", np.random.default_rng(0).random(line.images) < 0.8, classes=1)
     assert forecast(rules, enough, 0.05).lines[0].kept == pytest.approx(0.8, abs=0.12)
+
+
+@pytest.mark.parametrize(("right", "floor"), [(0.8, 0.75), (0.95, 0.9)])
+def test_a_floor_takes_as_many_images_as_show_it(tmp_path: Path, right: float, floor: float) -> None:
+    old = write(tmp_path / "old.csv", np.arange(200) < right * 200, classes=1)
+    rules = tmp_path / "gate.toml"
+    rules.write_text(f"margin = 0.2\nfloor = {floor}")
+    (line,) = forecast(rules, old, 0.1).lines
+    assert line.images is not None
+    assert _shows(line.images - 50, right, floor) < 0.8 <= _shows(line.images, right, floor)
+    rules.write_text(f"margin = 0.2\nfloor = {right}")
+    assert forecast(rules, old, 0.1).lines[0].images is None
+
+
+def _shows(images: int, accuracy: float, floor: float) -> float:
+    """Probability that the accuracy is shown to be above the floor, at level 0.05."""
+    right = next(k for k in range(images + 1) if binom.sf(k - 1, images, floor) <= 0.05)
+    return float(binom.sf(right - 1, images, accuracy))
+
+
+def test_models_pass_only_with_all_pinned_images_right(tmp_path: Path, call: Call) -> None:
+    right = np.arange(400) % 5 > 0
+    old, rules = write(tmp_path / "old.csv", right, classes=1), tmp_path / "gate.toml"
+    rules.write_text('margin = 0.2\npinned = ["1", "2", "3", "4", "6", "7", "8", "9"]')
+    found = forecast(rules, old, 0.16)
+    assert found.passes == found.pinned_right == pytest.approx(0.9**8, abs=0.08)  # 0.08 of 0.8 goes from right to wrong
+    rules.write_text('margin = 0.2\npinned = ["0", "1"]')
+    assert forecast(rules, old, 0.16).passes == pytest.approx(0.4 * 0.9, abs=0.08)  # 0.08 of 0.2 goes back
+    code, out, _ = call("--policy", "gate.toml", "--old", "old.csv", "--flips", "0.16")
+    assert code == 0 and "It gets all 2 pinned images right with probability" in out
+    assert "; 1 of them are wrong now: '0'" in out
+    rules.write_text('margin = 0.2\nabstain = ["other"]\npinned = ["0", "1"]')
+    assert forecast(rules, old, 0.16).passes == 0, "the old model abstains on it, and so does one without change"
 
 
 def test_clips_that_flip_as_wholes_pass_less_often(tmp_path: Path, call: Call) -> None:

@@ -20,11 +20,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 from statsmodels.stats.multitest import multipletests
 
+from benchmark.audit import needs
 from benchmark.audit import rule as gate
 from benchmark.audit.evidence import ImageEvidence
+from benchmark.audit.rows import Rows
 from benchmark.metrics import significance
 from benchmark.metrics.counts import Counts
 from tests import ROOT
@@ -336,6 +339,30 @@ def test_undecided_names_the_images_that_would_decide_as_plan_counts_them(tmp_pa
     assert code == 3 and "too few images to rule out a loss of 5 points: cat 0.0 points on 20 images" in out
 
 
+def clips(lost: NDArray[np.int64]) -> gate.Audit:
+    """Of clips of 30 frames, of which so many (G,) are lost, at a margin of 5 points."""
+    clip, frame = np.divmod(np.arange(30 * len(lost)), 30)
+    rows = Rows(("cat",), 0 * clip, clip >= 0, frame >= lost[clip], clip)
+    return gate.audit(rows.of_classes(), asked=gate.Requirement(margin=0.05))
+
+
+@pytest.mark.parametrize(("lost", "of"), [(3, 100), (1, 80), (8, 200), (0, 40)])
+def test_as_many_clips_as_it_names_decide(lost: int, of: int) -> None:
+    found = clips(np.repeat([30, 0], [lost, of - lost]))
+    assert found.verdict == "undecided"
+    needed = int(needs.images_to_decide(found, found.classes[0]).replace(",", ""))
+    drawn = np.random.default_rng(0).binomial(needed, lost / of, 200).tolist()
+    kept = {own: clips(np.repeat([30, 0], [own, needed - own])).verdict == "preserved" for own in set(drawn)}
+    assert needed > of and np.mean([kept[own] for own in drawn]) >= 0.7
+
+
+def test_clips_that_all_lost_a_frame_are_too_few_for_the_test_that_counts_clips() -> None:
+    found = clips(np.ones(100, dtype=np.int64))  # P(Bin(100, 0.05) <= 3.3) = 0.3
+    needed = int(needs.images_to_decide(found, found.classes[0]).replace(",", ""))
+    assert found.verdict == "undecided" and needed > 100
+    assert clips(np.ones(needed, dtype=np.int64)).verdict == "preserved"
+
+
 def test_junit_has_a_case_for_each_protected_class(tmp_path: Path, call: Call) -> None:
     files = write_predictions(tmp_path, {'cat\\<&">': (30, 0), "dog": (2, 1), "fox": (0, 0), "owl": (0, 9)})
     code, _, _ = call(*files, "--junit", str(tmp_path / "gate.xml"), "--target", "owl")
@@ -390,8 +417,6 @@ def test_names_with_commas_can_be_given_and_are_quoted(tmp_path: Path, call: Cal
 
 
 def test_many_images_and_classes_take_seconds() -> None:
-    from benchmark.audit import needs
-
     counts = {f"c{k}": flipped(50 + k, 49 + k, 3000 + k) for k in range(1000)}
     started = time.process_time()
     found = audit(counts | {"large": flipped(10_001, 10_000, 100_000)})
@@ -482,6 +507,7 @@ def test_the_same_predictions_write_the_same_page_whatever_the_order_of_rows(tmp
         (("--scenario", "folder"), "--scenario is for .safetensors checkpoints"),
         (("--protected", "cat,cow"), "no test image has the label 'cow'"),
         (("--alpha", "2"), "--alpha must lie between"),
+        (("--alpha", "1e-16"), "'--alpha': Input should be greater than or equal to 0.000000001"),
         (("--html", "nowhere/gate.html"), "name a file in a folder that exists"),
         (("--junit", "."), "name a file in a folder that exists"),
         (("--markdown", "nowhere/gate.md"), "name a file in a folder that exists"),

@@ -81,6 +81,8 @@ def run(folder: Path, **inputs: str) -> tuple[int, str, str, str]:
         ({"NEW": "open.csv"}, 3, "undecided"),
         ({"NEW": "open.csv", "UNDECIDED": "pass"}, 0, "undecided"),
         ({"NEW": "open.csv", "ARGUMENTS": "--margin 0.1"}, 0, "preserved"),
+        ({"NEW": "open.csv", "ARGUMENTS": "\n--drop 0.2\n\n--margin 0.1\n"}, 0, "preserved"),
+        ({"NEW": "worse.csv", "ARGUMENTS": "--protected '\"car\"'"}, 0, "preserved"),
         ({"NEW": "open.csv", "POLICY": "gate.toml"}, 0, "preserved"),
         ({"NEW": "gone.csv"}, 2, "error"),
     ],
@@ -140,6 +142,12 @@ def test_a_team_from_its_first_policy_to_the_end_of_a_waiver(tmp_path: Path, in_
 
 def test_the_action_refuses_another_word_for_undecided(folder: Path) -> None:
     assert run(folder, NEW="open.csv", UNDECIDED="ignore")[0] == 2
+
+
+def test_the_action_refuses_a_quote_without_an_end(folder: Path) -> None:
+    code, out, summary, outputs = run(folder, NEW="same.csv", ARGUMENTS="--protected 'car")
+    assert (code, summary, outputs) == (2, "", "verdict=error\n")
+    assert out == "::error::arguments: No closing quotation: close every quote\n"
 
 
 def test_the_inputs_of_the_action_are_those_that_its_script_reads() -> None:

@@ -129,6 +129,40 @@ def test_less_evidence_than_asked_for_decides_nothing(tmp_path: Path, call: Call
     assert least and int(least[0]) >= 70
 
 
+def test_a_class_with_less_than_asked_for_is_undecided_whatever_it_shows(tmp_path: Path, call: Call) -> None:
+    write(tmp_path, [*day(70, "car", 10, 9), *day(60, "bus", 9, 4)])
+    code, out, _ = call('group = "clip"\nleast_groups = 70\nfloor = 0.7', "--json")
+    classes = json.loads(out)["classes"]
+    assert code == 1 and (classes["bus"]["status"], classes["car"]["status"]) == ("undecided", "regressed")
+    assert (classes["bus"]["p_adjusted"], classes["bus"]["p_above_floor"]) == (None, None)
+    assert classes["car"]["p_adjusted"] == pytest.approx(2 * 0.5**70), "its own floor alone shares Holm's correction"
+    code, out, _ = call('group = "clip"\nleast_groups = 71')
+    assert code == 3 and "fewer images or groups than the policy asks for: bus −50.0 points" in out
+    assert "margin in the policy" not in out, "no margin decides about it"
+
+
+def test_a_pinned_image_is_judged_by_the_new_model_alone_where_one_abstains(tmp_path: Path, call: Call) -> None:
+    for name, first in (("old", ("?", "car", "?")), ("new", ("car", "?", "bus"))):
+        lines = [f"{k},car,{answer}" for k, answer in enumerate((*first, *["car"] * 60))]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["id,label,prediction", *lines]))
+    assert call('abstain = ["?"]\npinned = ["0"]')[0] == 0, "the new model gets it right"
+    code, out, _ = call('abstain = ["?"]\npinned = ["0", "1", "2"]')
+    assert code == 1 and "2 of 3 pinned images are wrong: '1', '2'" in out
+
+
+def test_names_and_ids_with_blanks_at_their_ends_are_those_of_the_predictions(tmp_path: Path, call: Call) -> None:
+    for name in ("old", "new"):
+        lines = [f"{k} , car ,{answer}" for k, answer in enumerate([" ?", *[" car "] * 60])]
+        lines += [f"{k}b,bus,{'bus' if name == 'old' else 'tram'}" for k in range(60)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["id,label,prediction", *lines]))
+    waiver = '[[waiver]]\nname = " car "\nreason = "r"\nexpires = 2999-01-01\n'
+    rest = '[[class]]\nname = " car "\ndrop = 0.06\n[[slice]]\nname = "all"\nwhere = { label = " car " }\n'
+    code, out, err = call(f'protected = [" car "]\nabstain = [" ?"]\npinned = ["7 "]\n{rest}{waiver}')
+    assert code == 0 and "left out: 1 images" in out, err
+    code, _, err = call('protected = ["car"]')
+    assert code == 2 and "gate.toml: protected: no test image has the label 'car': did you mean ' car '" in err
+
+
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
@@ -141,7 +175,19 @@ def test_less_evidence_than_asked_for_decides_nothing(tmp_path: Path, call: Call
         ('target = "cat"', "gate.toml: target: no test image has the label 'cat'"),
         ('group = "drive"', "old.csv: column drive is missing"),
         ('pinned = ["x"]', "gate.toml: pinned: no image has the id 'x'"),
-        ('[[class]]\nname = "cat"', "gate.toml: class.1.name: no class fits 'cat': did you mean 'car'"),
+        ('[[class]]\nname = "cat"', "gate.toml: class.1.name: no class that is judged fits 'cat': did you mean 'car'"),
+        (
+            'protected = ["car"]\n[[class]]\nname = "b*"',
+            "class.1.name: no class that is judged fits 'b*': known are car",
+        ),
+        ('target = "bus"\n[[class]]\nname = "bus"', "class.1.name: no class that is judged fits 'bus': known are car"),
+        (
+            'protected = ["car"]\n[[waiver]]\nname = "bus"\nreason = "r"\nexpires = 2999-01-01',
+            "waiver.1.name: no class or slice that is judged is called 'bus': known are car",
+        ),
+        (f"pinned = {'[' * 5000}{']' * 5000}", "gate.toml: arrays or tables are nested too deeply"),
+        (f"least_images = {'9' * 5000}", "gate.toml: a number has more digits than can be read"),
+        (f"least_images = {'9' * 400}", "gate.toml: least_images: Input should be less than or equal to 1000000000000"),
         (
             '[[class]]\nname = "car"\nflor = 0.1',
             "gate.toml: class.1.flor: there is no such field: did you mean 'floor'",
@@ -156,7 +202,7 @@ def test_less_evidence_than_asked_for_decides_nothing(tmp_path: Path, call: Call
         ),
         (
             '[[waiver]]\nname = "cra"\nreason = "r"\nexpires = 2030-01-01',
-            "waiver.1.name: no class or slice is called 'cra'",
+            "waiver.1.name: no class or slice that is judged is called 'cra': did you mean 'car'",
         ),
         ('[[waiver]]\nname = "car"\nexpires = 2030-01-01', "gate.toml: waiver.1.reason: Field required"),
         ('[[waiver]]\nname = "car"\nreason = "r"\nexpires = "soon"', "gate.toml: waiver.1.expires: "),
@@ -181,8 +227,14 @@ def test_a_first_policy_is_valid_as_it_is_and_with_every_line_in_force(tmp_path:
     assert {"class", "slice", "waiver", "pinned", "protected", "abstain", "read_as"} <= set(tomllib.loads(every))
     Path("all.toml").write_text(every, encoding="utf-8")
     assert policies.read(Path("all.toml")).waivers[0].expires == date(2030, 1, 31)
-    for flag, value in (("--new", "new.csv"), ("--margin", "0"), ("--format", "inspect"), ("--html", "a.html")):
-        code, _, err = call(None, "--init", "second.toml", flag, value)
+    for flag, *value in (
+        ("--new", "new.csv"),
+        ("--margin", "0"),
+        ("--format", "inspect"),
+        ("--html", "a.html"),
+        ("--json",),
+    ):
+        code, _, err = call(None, "--init", "second.toml", flag, *value)
         assert (
             code == 2 and f"{flag}: --init takes --old and --columns alone" in err and not Path("second.toml").exists()
         )

@@ -126,6 +126,10 @@ def test_a_plan_says_what_a_study_can_show(command):
     assert code == 0 and "4.14 %" in out and "9.47 %" in out
     code, _, err = command("plan", "--classes", "5", "--images", "800", "--flips", "0.06", "--drop", "0.1")
     assert code == 2 and "no more predictions than flip" in err
+    classes = ("--classes", "1000000", "--images", "800", "--flips", "0.06", "--drop", "0.01")
+    assert command("plan", *classes, "--alpha", "1e-9")[0] == 0
+    code, _, err = command("plan", *classes, "--alpha", "1e-10")
+    assert code == 2 and "'--alpha': Input should be greater than or equal to" in err
 
 
 def test_a_plan_says_how_many_images_a_certificate_takes(command):

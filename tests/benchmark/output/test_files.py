@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from benchmark.output.files import check_file, check_files, check_writable, no_collection, replace_file
+from benchmark.output.files import check_file, check_files, check_writable, locked, no_collection, replace_file
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -16,6 +17,36 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     for content in (b"first", b"", b"a longer third"):
         replace_file(path, content)
         assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_one_and_its_file_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    kept, link = tmp_path / "far" / "kept.json", tmp_path / "link.json"
+    kept.write_bytes(b"old")
+    kept.chmod(0o640)
+    link.symlink_to(kept)
+    check_file("--out", link)
+    replace_file(link, b"new")
+    assert link.is_symlink() and kept.read_bytes() == b"new" and kept.stat().st_mode & 0o777 == 0o640
+    assert list((tmp_path / "far").iterdir()) == [kept]
+    (tmp_path / "nowhere.json").symlink_to("missing/a.json")
+    with pytest.raises(ValueError, match=r"--out .*nowhere\.json: name a file in a folder that exists"):
+        check_file("--out", tmp_path / "nowhere.json")
+
+
+def test_one_at_a_time_holds_a_lock_whatever_the_name_it_comes_by(tmp_path: Path) -> None:
+    count, link = tmp_path / "count", tmp_path / "link"
+    count.write_text("0")
+    link.symlink_to(count)
+
+    def add(path: Path) -> None:
+        for _ in range(20):
+            with locked(path):
+                replace_file(path, str(int(path.read_text()) + 1).encode())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, [count, link] * 2))
+    assert count.read_text() == "80" and sorted(tmp_path.iterdir()) == [count, link]
 
 
 def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
