@@ -35,7 +35,7 @@ class Settings(Hyperparameters):
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {"lr": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)}
 
     steps: int = Field(80, ge=0, description="optimizer steps per round; 0 leaves the old model as it is")
-    batch_size: int = Field(96, ge=4, description="images per step, target and protected together")
+    batch_size: int = Field(96, ge=4, le=65_536, description="images per step, target and protected together")
     lr: float = Field(3e-5, ge=0, le=1, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's decay, on every parameter as published")
     warmup: float = Field(0.3, ge=0, le=1, description="share of the steps with linearly rising learning rate")

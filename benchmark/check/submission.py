@@ -159,15 +159,17 @@ def _pictures(record: Record) -> tuple[str, int, str]:
 
 
 def _add(found: Sequence[Submission], results: Path) -> None:
-    """Write all, or leave nothing."""
+    """Write all, or leave nothing of it; what another process has added meanwhile stays."""
+    added: list[Path] = []
     try:
         for one in found:
             assert one.record is not None and one.predictions is not None  # or there were reasons
-            files.write(one.record, one.predictions, results)
+            theirs = _kept_at(one.record, results).exists()
+            path = files.write(one.record, one.predictions, results)
+            if not theirs:
+                added.append(path)
     except BaseException:
-        for one in found:
-            assert one.record is not None
-            path = _kept_at(one.record, results)
+        for path in added:
             path.unlink(missing_ok=True)
             path.with_suffix(".csv.gz").unlink(missing_ok=True)
         raise

@@ -13,7 +13,7 @@ from benchmark.leaderboard.text import print_table
 from benchmark.leaderboard.verdicts import earned
 from benchmark.metrics.preservation import preserved_gain
 from benchmark.output.tables import console, duration
-from benchmark.records.schema import Record, RoundResult
+from benchmark.records.schema import Record
 from scenarios import builder, full_name, rendered, steps_of
 from scenarios.cores import available
 from scenarios.options import options_of
@@ -49,12 +49,19 @@ def print_runs(found: Sequence[Record], results: Path, as_json: bool, quiet: boo
 
 
 def _told_from_luck(found: Sequence[Record]) -> Iterator[str]:
-    """A line for each method of a few; of many the table says it all."""
-    rounds: dict[str, list[RoundResult]] = {}
+    """A line for each method of a few, unless all its runs diverged; of many the table says it all."""
+    runs: dict[str, list[Record]] = {}
     for record in found:
-        rounds.setdefault(f"{record.method.name} on {record.scenario.title}", []).extend(record.rounds)
-    if len(rounds) <= FEW:
-        yield from (f"{name}: {earned(measured)}" for name, measured in rounds.items() if measured)
+        runs.setdefault(f"{record.method.name} on {record.scenario.title}", []).append(record)
+    for name, own in runs.items() if len(runs) <= FEW else ():
+        measured = [result for record in own if record.status == "complete" for result in record.rounds]
+        if measured:
+            yield f"{name}: {earned(measured, _failed(own))}"
+
+
+def _failed(runs: Sequence[Record]) -> int:
+    """Rounds of diverged runs, none of which counts as preserved."""
+    return sum(record.scenario.rounds for record in runs if record.status == "diverged")
 
 
 def seconds_in_full(found: Sequence[Record]) -> float:
@@ -94,7 +101,7 @@ def summary(scenario: str, method: str, found: Sequence[Record]) -> dict[str, An
     found = [record for record in found if (record.scenario.name, record.method.name) == (scenario, method)]
     complete = [record for record in found if record.status == "complete"]
     scored = [(r.target_gain, r.strictly_preserved) for record in complete for r in record.rounds]
-    scored += [(0.0, False)] * sum(r.scenario.rounds for r in found if r.status == "diverged")
+    scored += [(0.0, False)] * _failed(found)
     return {
         "scenario": scenario,
         "method": method,

@@ -66,14 +66,18 @@ def summary(rounds: Sequence[RoundResult]) -> str:
     )
 
 
-def earned(rounds: Sequence[RoundResult]) -> str:
+def earned(rounds: Sequence[RoundResult], failed: int = 0) -> str:
     """Whether rounds were strictly preserved more often than luck has it, by an exact one-sided test at ``ALPHA``.
 
     Luck has the same rate in every round here, their mean, which makes the test a little conservative.
+
+    Args:
+        rounds: those that were measured, one at least.
+        failed: how many others there were, of diverged runs: none was preserved, and luck is taken to be alike.
     """
     from scipy.stats import binomtest
 
-    n, strict, rate = len(rounds), sum(r.strictly_preserved for r in rounds), mean_luck_rate(rounds)
+    n, strict, rate = len(rounds) + failed, sum(r.strictly_preserved for r in rounds), mean_luck_rate(rounds)
     told = f"strictly preserved in {strict} of {n} rounds, where luck would give {percent(rate)}"
     if binomtest(strict, n, min(max(rate, 0.0), 1.0), alternative="greater").pvalue <= ALPHA:
         return f"{told}: more than luck"

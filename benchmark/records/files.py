@@ -171,20 +171,23 @@ def read_all(results: Path) -> list[Record]:
     """All records under ``results``, sorted by scenario, method, seed and run id.
 
     Raises:
-        ValueError: if there is no folder of records, or one cannot be read or is not the run its name says.
+        ValueError: if there is no folder of records, or one cannot be read, is not the run its name says or is there
+            twice.
     """
     folder = Path(results) / "records"
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; make records with `python -m benchmark run`")
-    found = []
+    found, places = [], dict[str, Path]()
     with no_collection():
-        for path in folder.glob("*/*.json"):
+        for path in sorted(folder.glob("*/*.json")):
             if any(part.startswith(".") or is_leftover(part) for part in path.parts[-2:]):
                 continue
             record = read(path)
             run_id = record.run_id
             if not path.stem.endswith(f"-{run_id}"):
                 raise ValueError(f"{path}: was changed, it holds run {run_id}; delete it and run it again")
+            if (other := places.setdefault(run_id, path)) != path:
+                raise ValueError(f"{path}: is the same run as {other}, which must count once; delete one of the two")
             found.append((record.scenario.name, record.method.name, record.seed, run_id, str(path), record))
         return [record for *_, record in sorted(found, key=itemgetter(slice(-1)))]
 

@@ -35,6 +35,12 @@ def tuned(scenario: str, method: str) -> dict[str, Any]:
     return _first(_found(name, method) for name in tuned_as(scenario))
 
 
+def source(scenario: str, method: str) -> Path:
+    """The file that ``tuned`` has its settings from: the user's own, or that of the package."""
+    name = next((name for name in tuned_as(scenario) if _found(name, method) is not None), scenario)
+    return user_file() if method in _read(user_file()).get(name, {}) else FILE
+
+
 def published(scenario: str, method: str) -> dict[str, Any]:
     """The settings that the package brings, which every reader of a table has too; none where there are none."""
     return _first(_package().get(name, {}).get(method) for name in tuned_as(scenario))

@@ -112,6 +112,8 @@ class Checkpoints:
                 with replacing(path) as file, _refusals():
                     suspend(strategy, self._outside, file)
             return True
+        except FileNotFoundError:  # another process has finished the run, and cleared away what was half-written
+            return False
         except ValueError as error:
             self._impossible = True
             self.say(str(error))

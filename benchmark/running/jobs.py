@@ -10,7 +10,7 @@ import methods
 from benchmark.arguments import known_method, known_scenario
 from benchmark.output.files import check_writable
 from benchmark.output.progress import Reporter
-from benchmark.records.tuned import tuned
+from benchmark.records.tuned import source, tuned
 from benchmark.running.presets import Preset, preset
 from benchmark.running.request import BaseChoice, Request, validated
 from benchmark.running.streams import build
@@ -128,11 +128,26 @@ class Jobs:
         strategy = self.strategies[name]
         others = any(one.trains for one in self.strategies.values()) and not strategy.trains
         asked = {k: v for k, v in self.request.settings.items() if not others or k not in Settings.model_fields}
-        values = budget_of(strategy, self.request.scenario)
-        values |= tuned(self.request.scenario, name) if self.request.tuned else {}
         if chosen is not None:
             values = shared(strategy, chosen.settings)
+        else:
+            values = budget_of(strategy, self.request.scenario)
+            values |= _tuned(name, strategy, self.request.scenario) if self.request.tuned else {}
         return validated(strategy.SETTINGS, values | asked, f"method {name}")
+
+
+def _tuned(name: str, strategy: type[RoundStrategy], scenario: str) -> dict[str, Any]:
+    """The settings that a search chose.
+
+    Raises:
+        ValueError: the method as it is now does not have them; the line names their file.
+    """
+    values, file = tuned(scenario, name), source(scenario, name)
+    try:
+        validated(strategy.SETTINGS, budget_of(strategy, scenario) | values, f"method {name}", str(file))
+    except ValueError as error:
+        raise ValueError(f"{error}; take {name} out of this file of tuned settings, or delete the file") from None
+    return values
 
 
 def budget_of(strategy: type[RoundStrategy], scenario: str) -> dict[str, Any]:

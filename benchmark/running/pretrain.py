@@ -35,7 +35,7 @@ class Recipe(BaseModel):
     model: str = TINY
     steps: int = Field(1000, ge=1)
     epochs: int = Field(60, ge=1)  # no more passes than this over a small set of images: fewer steps then
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(128, ge=1, le=65_536)
     lr: float = Field(1e-3, ge=0)
     weight_decay: float = Field(0.1, ge=0)
     warmup: float = Field(0.05, gt=0, lt=1)  # share of the steps

@@ -114,19 +114,19 @@ def workers_of(text: str) -> int | None:
     return int(text)
 
 
-def validated(model: type[Model], values: Mapping[str, Any], owner: str) -> Model:
-    """Settings from ``--set`` values.
+def validated(model: type[Model], values: Mapping[str, Any], owner: str, source: str = "--set") -> Model:
+    """Settings from ``--set`` values, or those of another ``source``.
 
     Raises:
         ValueError: an unknown key, with the nearest known one, or a value out of type or range.
     """
     for key in values:
         if key not in model.model_fields:
-            raise ValueError(f"--set: {owner} has no setting {key!r}: {known_names(key, model.model_fields)}")
+            raise ValueError(f"{source}: {owner} has no setting {key!r}: {known_names(key, model.model_fields)}")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         key, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         place = f" {key}={first['input']}" if key else ""  # none where it takes several values to be wrong
-        raise ValueError(f"--set{place}: {message[0].lower()}{message[1:]}") from None
+        raise ValueError(f"{source}{place}: {message[0].lower()}{message[1:]}") from None

@@ -37,7 +37,8 @@ def tune(request: Request, budget: int, execution: Execution, quiet: bool = Fals
     """Search for the settings of methods on a scenario; print the trials and which is best.
 
     Raises:
-        ValueError: a name, option, folder or checkpoint is not usable, or a method has nothing to tune.
+        ValueError: a name, option, folder or checkpoint is not usable, a method has nothing to tune, or another search
+            is kept where its own would be.
     """
     with Reporter(quiet) as reporter:
         jobs = Jobs(request, reporter)
@@ -87,6 +88,9 @@ class Search:
         budget: trials per method.
         results: folder to keep them in.
         report: called with (task, trials done, trials of the budget).
+
+    Raises:
+        ValueError: another search is kept where that of a method would be.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Search:
             first = run_of(name, self.seeds[0])
             self.wanted[name] = candidates(_with(first, {}).settings, budget, name)
             self.tunings[name] = _started(first, self.seeds, results)
+        _check_places(results, list(self.tunings.values()))
         self._outcomes: dict[Cell, dict[int, tuple[Outcome, ...]]] = {}
         self.groups = self._groups()
 
@@ -185,7 +190,11 @@ class Search:
 
 
 def _started(run: Run, seeds: tuple[int, ...], results: Path) -> Tuning:
-    """The search of a method as it was kept; without trials where it was not, or was another one."""
+    """The search of a method as it was kept; without trials where it was not.
+
+    Raises:
+        ValueError: another one is kept in its place.
+    """
     images = min(int((data.val.labels == k).sum()) for data in run.stream.data for k in data.val.labels.unique())
     tuning = Tuning(
         scenario=run.stream.name,
@@ -200,7 +209,23 @@ def _started(run: Run, seeds: tuple[int, ...], results: Path) -> Tuning:
     )
     path = path_of(results, tuning.scenario, tuning.method)
     kept = read(path) if path.is_file() else tuning
-    return kept if kept.model_copy(update={"trials": ()}) == tuning else tuning
+    if other := [name for name, value in tuning if name != "trials" and getattr(kept, name) != value]:
+        raise ValueError(
+            f"{path}: holds another search, which differs in {', '.join(other)}: delete it, or choose another folder "
+            "with --results"
+        )
+    return kept
+
+
+def _check_places(results: Path, tunings: Sequence[Tuning]) -> None:
+    """Refuse methods whose names differ only in characters that a name of a file does not have."""
+    places: dict[Path, str] = {}
+    for tuning in tunings:
+        path = path_of(results, tuning.scenario, tuning.method)
+        if (other := places.setdefault(path, tuning.method)) != tuning.method:
+            raise ValueError(
+                f"--method {other}, {tuning.method}: both are kept in {path}: tune one with other --results"
+            )
 
 
 def _with(run: Run, values: dict[str, Any]) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
@@ -160,15 +161,18 @@ class Sweep:
         return sum(len(jobs.request.methods) * len(jobs.request.seeds) for jobs in self.jobs)
 
     def is_there(self, number: int, run: Run) -> bool:
-        """Whether the record of a run is kept already and not asked for again."""
+        """Whether the record of a run is kept already and not asked for again; one that cannot be read is refused."""
         from methods.distributed import agreed
 
         request, seed = self.jobs[number].request, run.stream.seed
         path = files.record_path(request.results, run.stream.name, run.method, seed, run.run_id)
         if request.force or not agreed(path.is_file()):
             return False
-        self.reporter.say(f"{run.method} seed {seed}: already in {path}; --force runs it again")
-        self._records[number, run.method, seed] = files.read(path)
+        try:
+            self._records[number, run.method, seed] = files.read(path)
+            self.reporter.say(f"{run.method} seed {seed}: already in {path}; --force runs it again")
+        except ValueError as error:  # the others still count
+            self._refuse(ValueError(f"{error}; delete it, or give --force to run it again"))
         return True
 
     def _checkpoints(self, runs: Sequence[Run]) -> Checkpoints:
@@ -208,8 +212,15 @@ def engine_of(execution: Execution, trainings: int, threads: int, device: str, r
 
 
 def distributed() -> bool:
-    """Whether ``torchrun`` has started this process as one of several that share each run."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Whether ``torchrun`` has started this process as one of several that share each run.
+
+    Raises:
+        ValueError: something else has set its variable.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not re.fullmatch("[1-9][0-9]{0,5}", size):
+        raise ValueError(f"WORLD_SIZE must be a whole number from 1, as torchrun sets it, not {size!r}: unset it")
+    return int(size) > 1
 
 
 def first_rank() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,10 +28,17 @@ def threads_of(trainings: int) -> int:
 
     They decide the last bits of sums. So they depend on how many trainings a command has, not on how many it makes at
     a time.
+
+    Raises:
+        ValueError: the user has set what is no number of threads.
     """
     count = os.environ.get(COUNT, "")
-    set_by_user = "" if count == os.environ.get(OURS) else count.split(",")[0]
-    return int(set_by_user) if set_by_user.isdigit() else max(1, available() // max(1, trainings))
+    if not count or count == os.environ.get(OURS):
+        return max(1, available() // max(1, trainings))
+    first = count.split(",")[0].strip()  # of nested numbers
+    if not re.fullmatch("[1-9][0-9]{0,3}", first):
+        raise ValueError(f"{COUNT} must be a whole number from 1 to 9999, not {count!r}: change or unset it")
+    return int(first)
 
 
 @contextmanager

@@ -12,15 +12,19 @@ import itertools
 import math
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
+import methods
+from benchmark.arguments import known_method
 from benchmark.output.tables import canonical, points, print_rows
 from benchmark.records import tuned
 from benchmark.records.schema import BaseInfo, Frozen, PlainDict
+from benchmark.running.request import validated
 from scenarios.leftovers import is_leftover
 
 if TYPE_CHECKING:
@@ -128,10 +132,7 @@ def collect(results: Path) -> tuned.Chosen:
         ValueError: if a search cannot be read, or was not of the stream as it is by default.
     """
     chosen: tuned.Chosen = {}
-    for path in sorted((Path(results) / "tuning").glob("*/*.json")):
-        if is_leftover(path.name) or path.name.startswith("."):
-            continue
-        tuning = read(path)
+    for path, tuning in _searches(results):
         if tuning.options:
             raise ValueError(
                 f"{path}: was a search on a stream of other sizes ({canonical(tuning.options)}), which says little "
@@ -140,6 +141,12 @@ def collect(results: Path) -> tuned.Chosen:
         if tuning.chosen.outcomes:  # else every trial diverged
             chosen.setdefault(tuning.scenario, {})[tuning.method] = tuning.chosen.settings
     return {scenario: dict(sorted(methods.items())) for scenario, methods in sorted(chosen.items())}
+
+
+def _searches(results: Path) -> Iterator[tuple[Path, Tuning]]:
+    for path in sorted((Path(results) / "tuning").glob("*/*.json")):
+        if not (is_leftover(path.name) or path.name.startswith(".")):
+            yield path, read(path)
 
 
 def tuned_bytes(results: Path) -> bytes:
@@ -158,9 +165,28 @@ def tuned_bytes(results: Path) -> bytes:
 
 
 def adopt(results: Path) -> None:
-    """Let ``run`` start from the settings that the searches under ``results`` chose; those of others stay."""
+    """Let ``run`` start from the settings that the searches under ``results`` chose; those of others stay.
+
+    Raises:
+        ValueError: there is nothing to adopt, or a search cannot be read or adopted; nothing is.
+    """
     tuned_bytes(results)  # raises where there is nothing to adopt
+    for path, tuning in _searches(results):
+        _check_method(path, tuning)
     print("\n".join(tuned.adopt(collect(results))))
+
+
+def _check_method(path: Path, tuning: Tuning) -> None:
+    """Refuse the search of a method that is another one by now, or none."""
+    try:
+        strategy = methods.load(known_method(tuning.method))
+        if tuning.version != strategy.VERSION:
+            raise ValueError(
+                f"was a search of version {tuning.version} of {tuning.method}, which is at {strategy.VERSION} now"
+            )
+        validated(strategy.SETTINGS, tuning.chosen.settings, f"method {tuning.method}", "settings")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; delete it and tune again") from None
 
 
 def print_trials(tuning: Tuning, console: Console) -> None:

@@ -78,6 +78,10 @@ def forged(
     return files.write(Record.model_validate(content), tamper(table), folder, overwrite=True)
 
 
+def _both(path: Path) -> tuple[Path, Path]:
+    return path, path.with_suffix(".csv.gz")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -132,6 +136,29 @@ def test_a_failure_while_adding_leaves_nothing(submit, honest, tmp_path, results
     monkeypatch.setattr(files, "write", full)
     code, _ = submit(honest, copied(committed("mds-seed2"), tmp_path / "theirs"))
     assert (code, len(calls)) == (2, 2) and contents(results) == before
+
+
+@pytest.mark.parametrize("outcome", ["", "another"])
+def test_a_failure_while_adding_leaves_what_another_process_has_added(
+    submit, honest, tmp_path, results, monkeypatch, outcome
+):
+    before, calls, real = contents(results), [], files.write
+    also = [copied(committed(f"mds-seed{seed}"), tmp_path / "theirs") for seed in (2, 3)]
+
+    def racing(record: Record, *rest: Any) -> Path:
+        calls.append(record.seed)
+        if record.seed == 0:
+            other = files.read(also[0]).model_copy(update={"message": outcome})
+            before.update(
+                {str(p): p.read_bytes() for p in _both(real(other, files.read_predictions(also[0]), results))}
+            )
+        if record.seed == 3:
+            raise OSError(28, "No space left on device")
+        return real(record, *rest)
+
+    monkeypatch.setattr(files, "write", racing)
+    code, _ = submit(honest, *also)
+    assert (code, calls) == (2, [0, 2] if outcome else [0, 2, 3]) and contents(results) == before
 
 
 def in_round(**changes: Any) -> Callable[[Content], object]:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from benchmark.leaderboard import one_run, verdicts
+from benchmark.leaderboard import one_run, summary, verdicts
 from benchmark.leaderboard.aggregation import table
 from tests.benchmark.example_records import (
     VERSION_1,
@@ -101,6 +101,17 @@ def test_what_is_earned_is_told_from_luck() -> None:
     )
     assert verdicts.earned(of(*[kept] * 6)).endswith("cannot be told from luck"), "0.623 ** 6 = 0.058"
     assert verdicts.earned(of(*[kept] * 7)).endswith(": more than luck"), "0.623 ** 7 = 0.036"
+
+
+def test_a_diverged_run_is_counted_where_runs_are_told_from_luck(tmp_path, capsys) -> None:
+    """Round by round, as in tables: its complete rounds, too, were not preserved."""
+    kept = [record("mds", seed, (5, 1, 1), (5, 1, 1)) for seed in range(3)]
+    for runs, told in ((kept, "6 of 6 rounds"), ([*kept, diverged("mds", 3, (5, 1, 1))], "6 of 8 rounds")):
+        summary.print_runs(runs, tmp_path, as_json=False, quiet=True)
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("mds on driving: "))
+        assert line.startswith(f"mds on driving: strictly preserved in {told}, where luck would give 25.0 %")
+    summary.print_runs([diverged("mds", 3, (5, 1, 1))], tmp_path, as_json=False, quiet=True)
+    assert "told from luck" not in capsys.readouterr().out, "nothing was measured"
 
 
 def test_many_classes_stay_on_one_line() -> None:

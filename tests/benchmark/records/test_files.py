@@ -457,6 +457,19 @@ def test_settings_that_json_cannot_hold(value: Any) -> None:
         schema.MethodInfo(name="mds", version=1, settings={"x": value})
 
 
+@pytest.mark.parametrize("copy", ["backup/{}", "driving-foggy/old-{}"])
+def test_a_copy_of_a_record_is_no_second_run(tmp_path: Path, copy: str) -> None:
+    path = files.write(record(), predictions(), tmp_path)
+    other = tmp_path / "records" / copy.format(path.name)
+    other.parent.mkdir(exist_ok=True)
+    other.write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match=r"is the same run as .*; delete one of the two") as caught:
+        files.read_all(tmp_path)
+    assert str(path) in str(caught.value) and str(other) in str(caught.value)
+    path.unlink()
+    assert files.read_all(tmp_path) == [record()]
+
+
 def test_records_are_sorted_whatever_the_order_of_writing(tmp_path: Path) -> None:
     cells = [("b", "mds", 0), ("a", "mds", 10), ("a", "mds", 2), ("a", "ewc", 3)]
     for scenario, method, seed in cells:

@@ -153,6 +153,26 @@ def test_what_was_half_written_goes_with_the_finished_run(toys, halfway):
     assert not Path("runs/checkpoints").exists()
 
 
+def test_another_command_may_finish_the_run_while_a_checkpoint_is_written(toys, monkeypatch):
+    """It takes away all that it finds of the run, half-written or not."""
+    written: list[Path] = []
+
+    @contextmanager
+    def taken(path):
+        written.append(path)
+        with replacing(path) as file:
+            yield file
+            if len(written) % 2:
+                Path(file.name).unlink()
+
+    one = (*NOTED, "-s", "toy", "--seed", "0")
+    expected = undisturbed(toys, *one)
+    monkeypatch.setattr("benchmark.running.checkpoints.replacing", taken)
+    code, _, err = toys(*one, "--workers", "1")
+    assert code == 0 and err == "" and len(written) == STEPS, err
+    assert outcomes("runs") == expected and not Path("runs/checkpoints").exists()
+
+
 def test_a_checkpoint_is_left_to_the_run_that_it_is_of(toys, halfway):
     assert toys(*NOTED, "-s", "toy", "--seed", "1", "--workers", "1")[0] == 0
     assert halfway.is_file() and len(outcomes("runs")) == 1

@@ -6,7 +6,9 @@ import errno
 import os
 from pathlib import Path
 
-from benchmark.records import files
+import pytest
+
+from benchmark.records import files, tuned
 from benchmark.running import jobs, runner
 from benchmark.running.bases import Bases
 
@@ -27,6 +29,32 @@ def test_a_budget_is_of_the_methods_that_train(command):
     run[2] = "frozen"
     code, _, err = command(*run, "--seeds", "1")
     assert code == 2 and "--set steps=2" in err, "of one that does not train it means nothing"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_damaged_record_is_told_and_does_not_keep_the_others_from_being_made(command, workers):
+    code, _, err = command(*RUN, "--seed", "1")
+    assert code == 0, err
+    (damaged,) = Path("runs/records").rglob("*.json")
+    damaged.write_bytes(b"")
+    code, out, err = command(*RUN, "--seed", "0,1,2", "--workers", workers)
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and err.startswith(f"error: {damaged}: "), err
+    assert "delete it, or give --force" in err
+    assert [files.read(path).seed for path in sorted(damaged.parent.glob("*.json")) if path != damaged] == [0, 2]
+    assert damaged.read_bytes() == b""
+    code, _, err = command(*RUN, "--seed", "1", "--force")
+    assert code == 0 and len(files.read_all(Path("runs"))) == 3, err
+
+
+def test_tuned_settings_that_a_method_does_not_have_are_told_with_their_file(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path / "cache"))
+    tuned.user_file().parent.mkdir()
+    for settings, told in (({"learning_rate": 1e-4}, ": method finetune has no setting"), ({"lr": 7}, " lr=7: ")):
+        tuned.user_file().write_bytes(tuned.as_bytes({"toy": {"finetune": settings}}))
+        code, _, err = command(*RUN, "--seeds", "1")
+        assert code == 2 and err.startswith(f"error: {tuned.user_file()}{told}"), err
+        assert "take finetune out" in err and "--set" not in err and len(err.splitlines()) == 1
+    assert command(*RUN, "--seeds", "1", "--set", "lr=1e-4")[0] == 2, "what stands there is wrong all the same"
 
 
 def test_another_job_may_make_the_same_run_at_the_same_time(command, monkeypatch, tmp_path):

@@ -160,6 +160,21 @@ def test_ray_that_is_not_installed_is_named_with_what_installs_it(toys, monkeypa
     assert code == 2 and err == 'error: --engine ray: Ray is not installed: pip install "mds-bench[ray]"\n'
 
 
+@pytest.mark.parametrize("size", ["abc", "", "0", "²", "1.5"])
+def test_what_is_no_number_of_processes_is_refused_by_the_name_of_its_variable(toys, monkeypatch, size):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    code, out, err = toys("run", "-m", "finetune", "-s", "toy", *QUICK)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("error: WORLD_SIZE must be a whole number from 1, ") and f"not {size!r}: unset it" in err
+
+
+@pytest.mark.parametrize("arguments", [("run", "-m", "finetune"), ("pretrain",)], ids=" ".join)
+def test_a_batch_that_no_memory_holds_is_refused(toys, arguments):
+    code, _, err = toys(*arguments, "-s", "toy", "--quiet", "--set", "batch_size=99999999999")
+    told = "error: --set batch_size=99999999999: input should be less than or equal to 65536\n"
+    assert (code, err) == (2, told)
+
+
 def test_processes_of_torchrun_take_no_workers(toys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")

@@ -65,6 +65,14 @@ def test_of_nested_numbers_the_first_counts(untouched, text):
     assert threads_of(4) == 2
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "²", "many", "99999999999", "0,2", " "])
+def test_what_is_no_number_of_threads_is_refused_by_the_name_of_its_variable(toys, monkeypatch, text):
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    code, out, err = toys("run", "-m", "finetune", "-s", "toy", *SHORT, "--quiet")
+    told = f"error: OMP_NUM_THREADS must be a whole number from 1 to 9999, not {text!r}: change or unset it\n"
+    assert (code, out, err) == (2, "", told)
+
+
 def test_trainings_share_the_cores(untouched):
     set_defaults()
     assert [threads_of(n) for n in (0, 1, 2, 3, 4, 5, 8, 9, 1000)] == [8, 8, 4, 2, 2, 1, 1, 1, 1]

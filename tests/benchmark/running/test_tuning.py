@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -88,11 +89,33 @@ def test_a_search_keeps_every_trial_and_goes_on_where_it_was(toy_base, tmp_path)
     assert tuning.collect(tmp_path) == {"toy": {"quickly": second.chosen.settings}}
 
 
-def test_another_base_starts_the_search_anew(toy_base, tmp_path):
-    search(runs(toy_base), 2, tmp_path)
-    info = INFO.model_copy(update={"sha256": "1" * 64})
-    others = [dataclasses.replace(run, base_info=info) for run in runs(toy_base)]
+@pytest.mark.parametrize("differing", ["seeds", "base", "code", "method"])
+def test_another_search_is_not_written_over(toy_base, tmp_path, differing):
+    search([dataclasses.replace(run, method="my/own.py:M") for run in runs(toy_base)], 1, tmp_path)
+    (file,) = tmp_path.rglob("*.json")
+    before = file.read_bytes()
+    changes = {
+        "base": {"base_info": INFO.model_copy(update={"sha256": "1" * 64})},
+        "code": {"strategy": type("Quickly", (Quickly,), {"CODE": "other"})},
+        "method": {"method": "my_own.py:M"},  # in the same file
+    }.get(differing, {})
+    others = runs(toy_base, seeds=(7, 9) if differing == "seeds" else (7, 8))
+    others = [dataclasses.replace(run, **{"method": "my/own.py:M"} | changes) for run in others]
+    message = rf"my_own\.py_M\.json: holds another search, which differs in {differing}: delete it, .*--results"
+    with pytest.raises(ValueError, match=message):
+        search(others, 2, tmp_path)
+    assert file.read_bytes() == before
+    file.unlink()
     assert len(search(others, 1, tmp_path).trials) == 1
+
+
+def test_methods_of_a_command_do_not_share_a_file(toys):
+    for file in ("my/own.py", "my_own.py"):
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).write_text("from methods.finetune import Finetune as M\n")
+    code, _, err = toys("tune", "-m", "my/own.py:M,my_own.py:M", "-s", "toy", "--base", "toy.safetensors", "--quiet")
+    told = "error: --method my/own.py:M, my_own.py:M: both are kept in runs/tuning/toy/my_own.py_M.json: "
+    assert code == 2 and err.startswith(told) and "--results" in err and not Path("runs/tuning").exists()
 
 
 def test_test_images_decide_nothing(toy_base, tmp_path):
@@ -131,7 +154,7 @@ def settings_file(tmp_path, monkeypatch):
     monkeypatch.setenv("MDS_BENCH_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "package" / "tuned.json"
     file.parent.mkdir()
-    file.write_bytes(tuned.as_bytes({"driving-foggy": {"ewc": {"weight": 2}, "finetune": {"lr": 1e-3}}}))
+    file.write_bytes(tuned.as_bytes({"driving-foggy": {"ewc": {"strength": 2}, "finetune": {"lr": 1e-3}}}))
     monkeypatch.setattr(tuned, "FILE", file)
     tuned._package.cache_clear()
     yield file
@@ -146,7 +169,7 @@ def keep(results, method, settings, scenario="driving-foggy", **fields):
         scenario=scenario,
         fingerprint="",
         method=method,
-        version=1,
+        version=fields.pop("version", 1),
         base=INFO,
         seeds=(1,),
         margin=0.1,
@@ -162,7 +185,7 @@ def test_adopting_keeps_the_others_and_says_what_changes(settings_file, tmp_path
     keep(tmp_path / "r", "finetune", {"lr": 1e-4})
     keep(tmp_path / "r", "mds", {}, scenario="places-mini")
     tuning.adopt(tmp_path / "r")
-    assert tuned.tuned("driving-foggy", "ewc") == {"weight": 2}
+    assert tuned.tuned("driving-foggy", "ewc") == {"strength": 2}
     assert tuned.tuned("driving-foggy", "finetune") == {"lr": 1e-4}
     assert capsys.readouterr().out.splitlines() == [
         "driving-foggy finetune: lr=0.001 → lr=0.0001",
@@ -175,7 +198,7 @@ def test_adopting_keeps_the_others_and_says_what_changes(settings_file, tmp_path
 
 
 def test_a_full_budget_without_a_search_takes_what_was_chosen_for_the_quick_one(settings_file, tmp_path):
-    assert tuned.tuned("driving-foggy-full", "ewc") == tuned.published("driving-foggy-full", "ewc") == {"weight": 2}
+    assert tuned.tuned("driving-foggy-full", "ewc") == tuned.published("driving-foggy-full", "ewc") == {"strength": 2}
     assert tuned.tuned("driving-foggy-full", "mds") == {} == tuned.published("places-mini-full", "ewc")
     keep(tmp_path / "r", "ewc", {}, scenario="driving-foggy-full")  # the defaults are a choice, too
     tuning.adopt(tmp_path / "r")
@@ -184,11 +207,11 @@ def test_a_full_budget_without_a_search_takes_what_was_chosen_for_the_quick_one(
 
 def test_a_stream_without_a_search_takes_what_was_chosen_for_one_like_it(settings_file, tmp_path):
     for stream in ("driving-tunnel", "driving-tunnel-full", "driving-rounds"):
-        assert tuned.tuned(stream, "ewc") == tuned.published(stream, "ewc") == {"weight": 2}
+        assert tuned.tuned(stream, "ewc") == tuned.published(stream, "ewc") == {"strength": 2}
     assert tuned.tuned("places-mini", "ewc") == tuned.tuned("nobody-knows-it", "ewc") == {}
-    keep(tmp_path / "r", "ewc", {"weight": 3}, scenario="driving-tunnel")
+    keep(tmp_path / "r", "ewc", {"strength": 3}, scenario="driving-tunnel")
     tuning.adopt(tmp_path / "r")
-    assert tuned.tuned("driving-tunnel-full", "ewc") == {"weight": 3} != tuned.tuned("driving-rounds", "ewc")
+    assert tuned.tuned("driving-tunnel-full", "ewc") == {"strength": 3} != tuned.tuned("driving-rounds", "ewc")
 
 
 def test_an_installed_package_is_not_written_to(settings_file, tmp_path, monkeypatch, capsys):
@@ -199,7 +222,7 @@ def test_an_installed_package_is_not_written_to(settings_file, tmp_path, monkeyp
         tuning.adopt(tmp_path / "r")
     assert str(tuned.user_file()) in capsys.readouterr().out and settings_file.read_bytes() == before
     assert tuned.tuned("driving-foggy", "finetune") == {"lr": 1e-4}  # the user's choice goes before
-    assert tuned.tuned("driving-foggy", "ewc") == {"weight": 2}
+    assert tuned.tuned("driving-foggy", "ewc") == {"strength": 2}
     keep(tmp_path / "r", "finetune", {"lr": 1e-5})
     tuning.adopt(tmp_path / "r")  # in a checkout: what is adopted last counts
     assert tuned.tuned("driving-foggy", "finetune") == {"lr": 1e-5}
@@ -219,14 +242,32 @@ def test_searches_on_other_sizes_and_diverged_ones_are_not_adopted(settings_file
     assert settings_file.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("method", "settings", "version", "message"),
+    [
+        ("finetune", {"lr": 1e-4}, 9, "was a search of version 9 of finetune, which is at 1 now"),
+        ("finetune", {"learning_rate": 1e-4}, 1, "settings: method finetune has no setting 'learning_rate': .*"),
+        ("finetune", {"lr": 7}, 1, "settings lr=7: input should be less than or equal to 1"),
+        ("finetunes", {}, 1, "unknown method 'finetunes': did you mean 'finetune'.*"),
+    ],
+)
+def test_a_search_that_no_run_could_start_from_is_not_adopted(
+    settings_file, tmp_path, method, settings, version, message
+):
+    before = settings_file.read_bytes()
+    keep(tmp_path / "r", "ewc", {"strength": 3})
+    keep(tmp_path / "r", method, settings, version=version)
+    with pytest.raises(ValueError, match=rf"{method}\.json: {message}; delete it and tune again$"):
+        tuning.adopt(tmp_path / "r")
+    assert settings_file.read_bytes() == before
+
+
 def test_a_search_knows_the_options_that_are_not_defaults(toy_base, tmp_path):
     known = {"image_size": 64, "protected_per_class": 1000, "external": False, "test_per_class": 20}
     changed = {"name": "bdd100k-foggy", "options": known}
-    found = search(runs(toy_base, seeds=(7,), **changed), 1, tmp_path)
+    found = search(runs(toy_base, seeds=(7,), **changed), 1, tmp_path / "changed")
     assert found.options == {"test_per_class": 20}
-    assert (
-        search(
-            runs(toy_base, seeds=(7,), name="bdd100k-foggy", options=known | {"test_per_class": None}), 1, tmp_path
-        ).options
-        == {}
-    )
+    usual = runs(toy_base, seeds=(7,), name="bdd100k-foggy", options=known | {"test_per_class": None})
+    assert search(usual, 1, tmp_path / "usual").options == {}
+    with pytest.raises(ValueError, match="differs in options"):
+        search(usual, 1, tmp_path / "changed")
