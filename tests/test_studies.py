@@ -8,7 +8,7 @@ import pytest
 
 from results.studies.certificate import report as certificate
 from results.studies.mds import report
-from results.studies.photographs import order, own
+from results.studies.photographs import means, order
 from results.studies.strictness import figure
 from tests import ROOT
 
@@ -68,9 +68,10 @@ def test_the_figure_of_strictness_agrees_with_the_plan():
     assert five.iloc[(five.index - 1.0).to_series().abs().argmin()] == pytest.approx(56.2, abs=0.1)
 
 
-def test_the_readme_shows_what_methods_do_to_photos_of_somebodys_own(capsys):
-    own.main()
-    assert capsys.readouterr().out in (ROOT / "README.md").read_text(), "run: python -m results.studies.photographs.own"
+def test_the_pages_show_what_methods_do_on_photographs():
+    board = pd.read_csv(order.RESULTS / "photographs" / "leaderboard.csv")
+    for page, table in ("README.md", means.own(board)), ("docs/real-data.md", means.signs(board)):
+        assert table in (ROOT / page).read_text(encoding="utf-8"), "run: python -m results.studies.photographs.means"
 
 
 def test_a_certificate_is_wrong_where_a_class_truly_lost_what_it_was_certified_not_to():

@@ -31,6 +31,7 @@ MEASURES = {
     "kept": "mean change of protected classes",
     "share": "share of protected classes kept",
 }
+FEWEST = 4  # methods that make an order
 RESAMPLES = 2_000
 
 
@@ -39,11 +40,13 @@ def main() -> None:
     runs, rows = {name: measured(name) for name in (RENDERED, PEDESTRIANS, ROUNDS)}, []
     for pair in PAIRS:
         common = set.intersection(*(set(runs[name]["method"]) for name in pair))
+        if len(common) < FEWEST:
+            continue
         one, other = (runs[name][runs[name]["method"].isin(common)] for name in pair)
         row = [", ".join(f"`{name}`" for name in pair), str(len(common))]
         for measure in MEASURES:
             low, high = interval(one, other, measure)
-            row.append(f"{tau(one, other, measure):.2f} [{low:.2f}, {high:.2f}]")
+            row.append(f"{tau(one, other, measure):.2f} [{low:.2f}, {high:.2f}]".replace("-", "−"))
         rows.append(row)
     print(markdown_table(["order on", "methods", *(f"by {name}" for name in MEASURES.values())], rows))
 
