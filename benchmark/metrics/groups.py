@@ -16,7 +16,7 @@ from benchmark.metrics.significance import p_of_flips
 
 MOST = 4_000_000  # terms of a sum over signs: about a tenth of a second
 FEW = 20  # changes whose signs are all tried
-STEPS = 20_000  # in which others are counted, or more: as many kinds of change as add up to these make MOST terms
+STEPS = 20_000  # in which others are counted, at the least: as many kinds of change as add up to these make MOST terms
 
 
 class Groups(NamedTuple):
@@ -134,8 +134,10 @@ def _of_steps(net: NDArray[np.float64]) -> float:
     """The same, of changes in whole steps and a normal sum of what is left of them."""
     from scipy.special import ndtr
 
-    sizes = np.abs(net)
-    step, least = sizes.sum() / max(STEPS, MOST // len(net)), 1e-9 * sizes.sum()
+    sizes, count = np.abs(net), STEPS
+    while 2 * count * len(np.unique(np.rint(sizes * (2 * count / sizes.sum())))) <= MOST:
+        count *= 2  # a few great changes among small ones are of few kinds
+    step, least = sizes.sum() / count, 1e-9 * sizes.sum()
     steps = np.rint(sizes / step).astype(np.int64)
     probabilities = _of_sums(steps)
     sums = step * (2 * np.arange(len(probabilities)) - int(steps.sum()))
