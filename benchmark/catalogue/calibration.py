@@ -33,6 +33,10 @@ METHODS = FROZEN, FINETUNE, JOINT = ("frozen", "finetune", "joint")  # the figur
 LONGER, MORE = 4, 2  # times the steps, and the protected images, of the run that looks for headroom
 PROBED = {"scored": "probe"}
 
+MADE_BY = """\
+Made by `python -m benchmark calibrate --results results/calibration --out docs/calibration.md`, with `--budget full`
+for rendered streams and with `--scenario NAME --data DIR` for others; do not edit.
+"""
 PROTECTED, TARGET = "protected: base accuracy", "target: base accuracy"
 HEADINGS = ("stream", "round", PROTECTED, "in range", TARGET, FINETUNE, JOINT, "")
 EXPLANATION = f"""\
@@ -244,7 +248,7 @@ def measure(records: Sequence[Record]) -> list[Row]:
 def to_markdown(calibrated: Sequence[Row], gains: Sequence[Headroom]) -> str:
     """The tables as a Markdown document."""
     table = markdown_table(HEADINGS, [row.cells() for row in calibrated], left=2)
-    parts = ["# Calibration", "Made by `python -m benchmark calibrate`; do not edit.", table, EXPLANATION]
+    parts = ["# Calibration", MADE_BY, table, EXPLANATION]
     if gains:
         parts += ["## Headroom", markdown_table(HEADROOM_HEADINGS, [row.cells() for row in gains], left=2), HEADROOM]
     return "\n\n".join(part.strip() for part in parts) + "\n"

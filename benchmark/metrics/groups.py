@@ -87,7 +87,8 @@ def sign_flip(net: NDArray[Any]) -> float:
         >>> sign_flip(np.array([-3, -2, -2, 1, 0]))  # of 16 sums two are -6 or less: this one, and -8
         0.125
     """
-    net = _whole(net[net != 0])
+    net = _whole(net)
+    net = net[net != 0]
     sizes = np.abs(net)
     kinds = np.unique(sizes)
     if not len(net):
