@@ -7,6 +7,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from typing import Any
 
 from benchmark.output.streams import lasting_streams
 from benchmark.output.tables import one_line
@@ -40,7 +41,7 @@ def _run(arguments: list[str]) -> int:
         return _failed(who_ended(ended), UNUSABLE)
     except BaseException as error:
         if hasattr(error, "format_message"):  # the option parser's
-            return _failed(error.format_message() or "see --help", UNUSABLE)
+            return _failed(_misused(error), UNUSABLE)
         traceback.print_exc()
         return _failed(f"unforeseen {type(error).__name__}, which is no verdict: see above", UNFORESEEN)
     if code == INTERRUPTED:
@@ -79,6 +80,15 @@ def _failed(message: str, code: int) -> int:
     """Tell ``message`` in one line on standard error; ``code``."""
     print(f"error: {one_line(message)}", file=sys.stderr)
     return code
+
+
+def _misused(error: Any) -> str:
+    """What the option parser says, and how the command is called."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if context is None:
+        return message or "see --help"
+    usage = " ".join([context.command_path, *context.command.collect_usage_pieces(context)])
+    return f"{message} (usage: {usage}; see {context.command_path} --help)"
 
 
 def _words(error: ValueError | OSError) -> str:
