@@ -18,6 +18,7 @@ LEAST_ALPHA = 1e-9  # of a million classes it is the finest level that has criti
 LARGEST_SEED = 2**32 - 1  # NumPy takes no larger ones
 WORD = re.compile(r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"\s*|(?P<plain>[^,]*))(?P<end>,|$)')  # of a list, with its comma
 FLAGS = ("data", "target", "protected")  # that a scenario may take
+TEXTS = ("data", "target", "prompt")  # options that are text, whatever they look like
 NO_OPTIONS = {"seed": "--seed of run, tune or calibrate", "name": "--scenario"}  # what every builder is given
 
 
@@ -43,8 +44,8 @@ def seeds_of(count: int | None, listed: str | None) -> tuple[int, ...]:
     return chosen
 
 
-def key_values(pairs: Sequence[str], flag: str) -> dict[str, Any]:
-    """``key=value`` pairs; a value is read as JSON where it is JSON, else as text.
+def key_values(pairs: Sequence[str], flag: str, texts: Collection[str] = ()) -> dict[str, Any]:
+    """``key=value`` pairs; a value is read as JSON where it is JSON, else as text, as those of ``texts`` always are.
 
     Raises:
         ValueError: one is no such pair, or a key is given twice.
@@ -58,7 +59,7 @@ def key_values(pairs: Sequence[str], flag: str) -> dict[str, Any]:
         if key in values:
             raise ValueError(f"{flag} {key} given twice: give it once")
         try:
-            values[key] = json.loads(text)
+            values[key] = text if key in texts else json.loads(text)
         except (ValueError, RecursionError):  # no JSON, or none that Python reads
             values[key] = text
     return values
@@ -149,7 +150,7 @@ def scenario_options(
             missing or given twice.
     """
     takes, needed = known_scenario(scenario).flags, known_scenario(scenario).needed
-    options = key_values(pairs, "--option")
+    options = key_values(pairs, "--option", TEXTS)
     for name in options.keys() & NO_OPTIONS.keys():
         raise ValueError(f"--option {name}: {name} is not an option, use {NO_OPTIONS[name]}")
     given: dict[str, Any] = {name: value for name, value in (("data", data), ("target", target)) if value is not None}

@@ -221,7 +221,8 @@ def _check_type(key: str, option: Option, value: Any) -> None:
             TypeAdapter(option.type).validate_python(value, strict=True)
         except ValidationError as error:
             message = error.errors()[0]["msg"]
-            raise ValueError(f"{key}={value!r}: {message[0].lower()}{message[1:]}") from None
+            listed = ', write one as \'["a", "b"]\'' if "Sequence" in message else ""
+            raise ValueError(f"option {key}={value!r}: {message[0].lower()}{message[1:]}{listed}") from None
 
 
 def rendered(budget: str = QUICK) -> list[str]:

@@ -21,6 +21,7 @@ from scenarios.wording import some
 TRANSFORM = f"short side and centre 2, Pillow {pillow_version}"
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in px
+Part = tuple[int, int, int, int, int, int]  # the same, then width and height of the file in px, 0 where not known
 
 WINDOWS_PPM = re.compile(rb"P6\s+(\d+)\s+(\d+)\s+255\r\n")
 
@@ -52,8 +53,8 @@ def decode(paths: Sequence[Path], image_size: int, boxes: np.ndarray | None = No
     Args:
         paths: the files.
         image_size: side in px.
-        boxes: the part of each photo to be taken in place of the whole, (N, 4): left, top, right, bottom in px of the
-            file; all 0 for the whole.
+        boxes: the part of each photo to be taken in place of the whole, (N, 6): left, top, right, bottom in px of the
+            file, all 0 for the whole; then width and height that the file should have, 0 where they are not known.
 
     Raises:
         UnreadablePhotos: files cannot be decoded in full.
@@ -63,8 +64,10 @@ def decode(paths: Sequence[Path], image_size: int, boxes: np.ndarray | None = No
 
     def read(number: int) -> str | None:
         try:
-            box = None if boxes is None or not boxes[number].any() else tuple(boxes[number].tolist())
+            box = None if boxes is None or not boxes[number, :4].any() else tuple(boxes[number].tolist())
             block[number] = torch.from_numpy(_pixels(paths[number], image_size, box)).permute(2, 0, 1)
+        except Image.DecompressionBombError:
+            return f"{paths[number]} (more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels: make it smaller)"
         except Exception as error:  # Pillow raises nearly anything on a broken file
             return f"{paths[number]} ({error or type(error).__name__})"
         return None
@@ -76,35 +79,52 @@ def decode(paths: Sequence[Path], image_size: int, boxes: np.ndarray | None = No
     return block
 
 
-def unreadable(files: Sequence[str], progress: Callable[[str, int, int], None] | None = None) -> Iterator[str]:
+def unreadable(
+    files: Sequence[str],
+    progress: Callable[[str, int, int], None] | None = None,
+    boxes: np.ndarray | None = None,
+) -> Iterator[str]:
     """One line per file that cannot be decoded in full; ``progress`` is called with the task, files done and total."""
     for start in range(0, len(files), AT_ONCE):
         some_files = [Path(file) for file in files[start : start + AT_ONCE]]
         try:
-            decode(some_files, DRAFT)
+            decode(some_files, DRAFT, None if boxes is None else boxes[start : start + AT_ONCE])
         except UnreadablePhotos as error:
             yield from error.reports
         if progress is not None:
             progress("pictures", start + len(some_files), len(files))
 
 
-def _pixels(path: Path, side: int, box: Box | None = None) -> np.ndarray:
+def _pixels(path: Path, side: int, box: Part | None = None) -> np.ndarray:
     """(side, side, 3) uint8."""
     with Image.open(path) as image:
         upright = (_from_windows(path) if image.format == "PPM" else None) or image
         if box is not None:
-            upright = upright.crop(_within(box, image.size))
+            if any(box[4:]) and box[4:] != image.size:
+                size, told = (f"{width} x {height}" for width, height in (image.size, box[4:]))
+                raise ValueError(f"it has {size} px, and the table with its box says {told}")
+            upright = upright.crop(_within(box[:4], image.size))
         if upright is not image:
             return np.array(_resized_centre(_eight_bit(upright), side).convert("RGB"))
-        full, orientation = image.size, image.getexif().get(ExifTags.Base.Orientation, 1)
+        full, orientation = image.size, _orientation(image)
         drafted = image.draft(None, (-(-8 * side // 5),) * 2)  # see _shrunk_centre
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
+        if orientation != 1:
+            ImageOps.exif_transpose(image, in_place=True)
         if drafted is None or drafted[1][2:] == full:
             centre = _resized_centre(_eight_bit(image), side)
         else:
             centre = _shrunk_centre(_eight_bit(image), side, full, full[0] / drafted[1][2], orientation)
         return np.array(centre.convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; upright where it is none of these or cannot be read."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises nearly anything on broken EXIF, and the pixels may be whole
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _from_windows(path: Path) -> Image.Image | None:

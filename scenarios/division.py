@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from scenarios.photos import SPLITS, Photo
 from scenarios.wording import some
@@ -27,7 +27,7 @@ def divide(photos: Sequence[Photo], quotas: Mapping[str, Mapping[str, int]]) -> 
     Raises:
         ValueError: photos of a group have different splits.
     """
-    fixed = _fixed(photos)
+    fixed = fixed_splits(photos)
     split_of = {photo: split for photo in photos if (split := photo.split or fixed.get(photo.group or ""))}
     units: dict[str | Photo, list[Photo]] = {}
     for photo in photos:
@@ -53,8 +53,12 @@ def _wants(
     return False
 
 
-def _fixed(photos: Sequence[Photo]) -> dict[str, str]:
-    """group -> its split, where a photo of it has one."""
+def fixed_splits(photos: Iterable[Photo]) -> dict[str, str]:
+    """group -> its split, where a photo of it has one.
+
+    Raises:
+        ValueError: photos of a group have different splits.
+    """
     found: dict[str, set[str]] = {}
     for photo in photos:
         if photo.group and photo.split:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 import torch
 
-from scenarios.division import divide
+from scenarios.division import divide, fixed_splits
 from scenarios.photos import SPLITS, Found, Photo, compose, look
 from scenarios.pixels import photo_store
 from scenarios.stream import DevelopmentStream, LabelledImages, Round, RoundData
@@ -55,7 +56,8 @@ def folder(
     ``test``, ``val``, ``train`` (protected or target data) or ``base`` (pretraining, whatever ``base_share`` is). Rows
     without one are split as above among themselves. Folders of these names, with the class folders inside, are splits
     too. Photos of one ``group`` show the same thing, such as frames of one drive: they are in one split, ordered by the
-    hash of the group's name, so that a split may get some photos more than its share.
+    hash of the group's name, so that a split may get some photos more than its share. Where a group gives the base more
+    of the target than it may see, the rest of the target's photos in it are left out.
 
     Args:
         seed: decides which photos of the pool are the protected data; with the whole pool in use, nothing.
@@ -79,6 +81,8 @@ def folder(
     classes = tuple(sorted((target, *kept)))
     splits = split_photos(photos, target, kept, base_share)
     _check_counts(splits, data, found)
+    if surplus := len(photos[target]) - sum(map(len, splits[target].values())):
+        found.left_out.setdefault(target, Counter())["in groups that the base sees"] += surplus
     if told := "; ".join(f"of {label} {found.told(label)}" for label in classes if found.told(label)):
         warnings.warn(f"{data}: photos left out: {told}", stacklevel=2)
     drawn = {label: _draw(splits[label]["train"], protected_per_class, label, seed) for label in kept}
@@ -164,11 +168,19 @@ def _choose(known: Iterable[str], target: str, protected: Sequence[str] | None) 
 
 
 def _prompts(prompt: str, classes: Sequence[str]) -> tuple[str, ...]:
-    prompts = tuple(prompt.replace("{}", label.replace("_", " ")) for label in classes)
-    twins = sorted({text for text in prompts if prompts.count(text) > 1})
-    if twins:
-        raise ValueError(f"data: several classes have the prompt {some(twins)!r}: rename one, underscores are spaces")
-    return prompts
+    if twins := same_names(classes):
+        raise ValueError(f"data: several classes have the prompt of {some(twins)}: rename one, underscores are spaces")
+    return tuple(prompt.replace("{}", _spoken(label)) for label in classes)
+
+
+def _spoken(label: str) -> str:
+    return label.replace("_", " ")
+
+
+def same_names(classes: Iterable[str]) -> list[str]:
+    """The names that several classes have in their prompts."""
+    counts = Counter(map(_spoken, classes))
+    return sorted(repr(name) for name, number in counts.items() if number > 1)
 
 
 def split_photos(
@@ -179,7 +191,12 @@ def split_photos(
     def held_back(rest: int) -> int:
         return max(1, round(rest * base_share)) if base_share and rest else 0
 
-    free = {label: sum(photo.split is None for photo in photos[label]) for label in (*protected, target) if label}
+    concerned = {label: photos[label] for label in (*protected, target) if label}
+    fixed = fixed_splits(photo for own in concerned.values() for photo in own)
+    free = {
+        label: sum(photo.split is None and photo.group not in fixed for photo in own)
+        for label, own in concerned.items()
+    }
     quotas = {label: {"test": n * TEST_PERCENT // 100, "val": n * VAL_PERCENT // 100} for label, n in free.items()}
     for label, wanted in quotas.items():
         wanted["base"] = held_back(free[label] - sum(wanted.values()))
@@ -187,11 +204,21 @@ def split_photos(
         told = sum(photo.split == "base" for label in protected for photo in photos[label])
         rare = max(1, int((told + sum(quotas[label]["base"] for label in protected)) * RARE_SHARE))
         quotas[target]["base"] = min(rare, quotas[target]["base"])
-    split_of = divide([photo for label in quotas for photo in photos[label]], quotas)
-    return {
-        label: {split: [photo for photo in photos[label] if split_of[photo] == split] for split in SPLITS}
-        for label in quotas
+    split_of = divide([photo for own in concerned.values() for photo in own], quotas)
+    splits = {
+        label: {split: [photo for photo in own if split_of[photo] == split] for split in SPLITS}
+        for label, own in concerned.items()
     }
+    if target:
+        splits[target]["base"] = _rarely(splits[target]["base"], quotas[target]["base"])
+    return splits
+
+
+def _rarely(photos: list[Photo], most: int) -> list[Photo]:
+    """Those of the target that the base sees: of groups that came with other classes or as a whole, ``most`` photos."""
+    asked = [photo for photo in photos if photo.split == "base"]
+    others = [photo for photo in photos if photo.split != "base"]
+    return sorted(asked + others[: max(0, most - len(asked))], key=photos.index)
 
 
 def divided(photos: dict[str, list[Photo]], base_share: float = 0.4) -> dict[str, Splits]:

@@ -133,7 +133,7 @@ def pool(name: str, folder: Path, base_share: float = BASE_SHARE, crop: bool = T
             if number
         },
         groups=table["track"].tolist(),
-        boxes=boxes(table) if crop and boxes(table).any() else None,
+        boxes=boxes(table) if crop and boxes(table)[:, :4].any() else None,
     )
 
 

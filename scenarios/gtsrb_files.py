@@ -38,7 +38,7 @@ TEST_IMAGES = ("Final_Test/Images", "Test", "test")
 TEST_LABELS = ("GT-final_test.csv", "Test.csv")
 PHOTOS, TEST, LABELS = f"{TRAINING[0]}/000NN", f"{TEST_IMAGES[0]}", " or ".join(TEST_LABELS)  # in messages
 
-BOX = ("Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2")
+BOX = ("Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2", "Width", "Height")  # a part of a photo, and the size of the whole
 TRACK = re.compile(r"(?:\d{5}_)?(\d{5})_\d{5}")  # 00003_00014.ppm, or 00027_00003_00014.png with the class in front
 COLUMNS = ("file", "label", "track", *BOX)
 
@@ -80,11 +80,11 @@ def photos(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         ValueError: photos or labels are missing, or labels cannot be read.
     """
     places = found(locate(folder), folder, SOURCE)
-    train = _training(places[PHOTOS])
+    train = _training(places[PHOTOS], folder)
     return train, _test(places[TEST], places[LABELS]) if TEST in places else None
 
 
-def _training(place: Path) -> pd.DataFrame:
+def _training(place: Path, folder: Path) -> pd.DataFrame:
     label_of: dict[str, int] = {}
     box_of: dict[str, tuple[int, ...]] = {}
     for number, below in _class_folders(place):
@@ -95,12 +95,26 @@ def _training(place: Path) -> pd.DataFrame:
             listed = {f"{below}/{name}": box for name, _, box in _rows(table, "Filename")}
             label_of, box_of = label_of | dict.fromkeys(listed, number), box_of | listed
     tables = (place.parent / name for name in ("Train.csv", "train.csv"))
-    for table in [table for table in tables if table.is_file()][:1]:
+    for table in [table for table in tables if table.is_file() and (place != folder or _lists_photos(table))][:1]:
         for path, label, box in _rows(table, "Path"):
             file = str(place.parent / with_slashes(place.parent, path))
-            label_of[file], box_of[file] = label, box
-    rows = [(file, label, _track(file, label), *box_of.get(file, (0,) * 4)) for file, label in label_of.items()]
+            if label_of.setdefault(file, label) != label:
+                raise ValueError(
+                    f"data: {table}: {path} has ClassId {label} and lies in the folder of class {label_of[file]}: get "
+                    f"it again from {SOURCE.address}"
+                )
+            box_of[file] = box
+    rows = [(file, label, _track(file, label), *box_of.get(file, (0,) * len(BOX))) for file, label in label_of.items()]
     return pd.DataFrame(sorted(rows), columns=COLUMNS)
+
+
+def _lists_photos(table: Path) -> bool:
+    """Whether a table beside the folder that was given is one of GTSRB's."""
+    try:
+        read_table(table, ("Path", "ClassId"))
+    except UnreadableTable:
+        return False
+    return True
 
 
 def _test(images: Path, labels: Path) -> pd.DataFrame:
@@ -129,7 +143,11 @@ def _rows(table: Path, name: str) -> Iterator[tuple[str, int, tuple[int, ...]]]:
     except UnreadableTable as error:
         raise ValueError(f"data: {error}: get it again from {SOURCE.address}") from None
     problems = []
+    lines: dict[str, int] = {}  # where a photo was first listed
     for number, row in read.stripped():
+        if lines.setdefault(row[name], number) != number:
+            problems.append(f"line {number}: {row[name]} is listed already in line {lines[row[name]]}")
+            continue
         texts = [row["ClassId"], *(row[side] or "0" for side in BOX)]
         if not all(re.fullmatch(r"\d{1,5}", text) for text in texts) or int(texts[0]) >= len(CLASSES):
             problems.append(f"line {number}: {','.join([row[name], *texts])}")
@@ -138,11 +156,11 @@ def _rows(table: Path, name: str) -> Iterator[tuple[str, int, tuple[int, ...]]]:
         yield row[name], label, tuple(box)
     if problems:
         raise ValueError(
-            f"data: {table}: {some(problems)}: ClassId must be 0 to {len(CLASSES) - 1} and a box in whole px: get it "
-            f"again from {SOURCE.address}"
+            f"data: {table}: {some(problems)}: ClassId must be 0 to {len(CLASSES) - 1}, a box in whole px, each photo "
+            f"listed once: get it again from {SOURCE.address}"
         )
 
 
 def boxes(table: pd.DataFrame) -> np.ndarray:
-    """The boxes of a table of photos, (N, 4) int64."""
+    """The boxes of a table of photos and the sizes of these, (N, 6) int64; see ``decode``."""
     return table[list(BOX)].to_numpy(np.int64)

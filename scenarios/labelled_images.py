@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -50,45 +51,11 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
 
     def units(self, rows: Sequence[int]) -> list[list[int]]:
         """``rows`` in lists of those that belong together, in the order in which they are first met."""
-        together: dict[str | int, list[int]] = {}
-        for row in rows:
-            together.setdefault((self.groups[row] if self.groups is not None else "") or row, []).append(row)
-        return list(together.values())
+        return _units(self.groups, rows)
 
-    def divided(
-        self, share: float, seed: int, decided: dict[str, bool] | None = None
-    ) -> tuple[LabelledImages, LabelledImages]:
-        """The images without a share of each class's, and these alone; ``seed`` draws them.
-
-        No group is divided: of a class with groups, as large a share of its groups is held out. The first has one image
-        or group of a class or more, so of a class of one the second has none. Where groups show several classes, those
-        of the class with the fewest are drawn first, and the others go with them.
-
-        Args:
-            share: between 0 and 1.
-            seed: of the draw.
-            decided: group -> whether it is held out, of images divided before; those drawn here are added.
-
-        Raises:
-            ValueError: groups of several classes leave a class nothing to train on.
-        """
-        decided = {} if decided is None else decided
-        held = torch.zeros(len(self), dtype=torch.bool)
-        units_of = {k: self.units((self.labels == k).nonzero()[:, 0].tolist()) for k in self.labels.unique().tolist()}
-        for label, units in sorted(units_of.items(), key=lambda item: len(item[1])):
-            names = [self.groups[unit[0]] if self.groups is not None else "" for unit in units]
-            out = {number for number, name in enumerate(names) if decided.get(name)}
-            free = [number for number, name in enumerate(names) if name not in decided]
-            if len(out) == len(units):
-                raise ValueError(
-                    f"all groups of the class with label {label} are held out for other classes that they show: give "
-                    "it photos of a group of its own"
-                )
-            count = min(max(1, round(share * len(units))), len(units) - 1) - len(out)
-            drawn = random.Random(f"{seed} held out {label}").sample(free, min(max(0, count), len(free)))
-            decided |= {names[number]: number in drawn for number in free if names[number]}
-            for number in (*out, *drawn):
-                held[units[number]] = True
+    def divided(self, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+        """The images without a share of each class's, and these alone; see ``held_out``."""
+        (held,) = held_out([self], share, seed)
         return self.chosen(~held), self.chosen(held)
 
     def chosen(self, rows: Tensor | slice) -> LabelledImages:
@@ -105,3 +72,48 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
         if all(p.groups is None for p in parts):
             return LabelledImages(images, labels)
         return LabelledImages(images, labels, [group for p in parts for group in p.groups or [""] * len(p)])
+
+
+def held_out(parts: Sequence[LabelledImages], share: float, seed: int) -> list[Tensor]:
+    """Which images to hold out, a share of each class's: for each of the parts a mask (N,).
+
+    No group is divided, within a part or between parts: of a class with groups, as large a share of its groups is held
+    out. The rest has one image or group of each class or more, so of a class of one nothing is held out. Where groups
+    show several classes, those of the class with the fewest are drawn first and the others go with them; one that would
+    leave a class nothing is not held out.
+
+    Args:
+        parts: images that are looked at together.
+        share: between 0 and 1.
+        seed: of the draw.
+    """
+    labels = torch.cat([part.labels for part in parts])
+    groups = [group for part in parts for group in part.groups or [""] * len(part)]
+    units_of = {k: _units(groups, (labels == k).nonzero()[:, 0].tolist()) for k in labels.unique().tolist()}
+    shown: dict[str, set[int]] = defaultdict(set)  # group -> the classes that it shows
+    for group, label in zip(groups, labels.tolist(), strict=True):
+        shown[group].add(label)
+    left = {label: len(units) for label, units in units_of.items()}
+    decided: dict[str, bool] = {}
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label, units in sorted(units_of.items(), key=lambda item: len(item[1])):
+        names = [groups[unit[0]] for unit in units]
+        out = [number for number, name in enumerate(names) if decided.get(name)]
+        free = [number for number, name in enumerate(names) if name not in decided]
+        count = min(max(1, round(share * len(units))), len(units) - 1) - len(out)
+        for number in random.Random(f"{seed} held out {label}").sample(free, min(max(0, count), len(free))):
+            concerned = shown[names[number]] if names[number] else {label}
+            if all(left[k] > 1 for k in concerned):
+                left.update({k: left[k] - 1 for k in concerned})
+                out.append(number)
+        decided |= {names[number]: number in out for number in free if names[number]}
+        for number in out:
+            held[units[number]] = True
+    return list(held.split([len(part) for part in parts]))
+
+
+def _units(groups: Sequence[str] | None, rows: Sequence[int]) -> list[list[int]]:
+    together: dict[str | int, list[int]] = {}
+    for row in rows:
+        together.setdefault((groups[row] if groups is not None else "") or row, []).append(row)
+    return list(together.values())

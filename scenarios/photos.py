@@ -11,9 +11,10 @@ from pathlib import Path
 
 from scenarios.leftovers import is_leftover
 from scenarios.photo_kinds import readable_suffixes, why_left_out
-from scenarios.table_files import MissingColumns, UnreadableTable, WrongColumns, read_table, with_slashes
+from scenarios.table_files import MissingColumns, UnreadableTable, WrongColumns, mistaken, read_table, with_slashes
 from scenarios.wording import some
 
+OPTIONAL = ("split", "group")  # columns of a CSV
 SPLITS = ("base", "train", "val", "test")
 SPLIT_NAMES = {split: split for split in SPLITS} | {"valid": "val", "validation": "val"}  # of folders
 
@@ -66,7 +67,7 @@ def look(data: str) -> Found:
         ValueError: there is no such file, or it holds no classes, or a folder cannot be listed, or a row of the CSV
             cannot serve.
     """
-    root = Path(data).expanduser()
+    root = Path(os.path.expanduser(data))  # noqa: PTH111 a user who is not known stays as written
     if not data or not root.exists():
         raise ValueError(f"data: there is no {data!r}: give a folder of class-named folders of photos, or a CSV")
     found = _in_folder(root) if root.is_dir() else Found(_in_csv(root))
@@ -106,14 +107,28 @@ def _in_folder(root: Path) -> Found:
 
 
 def _split_folders(root: Path) -> list[tuple[Path, str]]:
-    """The folders of a root that are named as splits and hold class folders, no photos; none unless all are such."""
+    """The folders of a root that are named as splits and hold class folders, no photos; none where they do not.
+
+    Raises:
+        ValueError: there are others beside them.
+    """
     folders = _folders(root)
     named = [(folder, SPLIT_NAMES.get(folder.name.lower(), "")) for folder in folders]
     splits = {split for _, split in named}
-    if "" in splits or not splits & {"train", "test"} or not any(_folders(folder) for folder in folders):
+    if not splits & {"train", "test"} or not any(_folders(folder) for folder, split in named if split):
         return []
-    direct = (entry for folder in folders for entry in _entries(folder) if not _why_not(entry.name))
-    return [] if any(entry.is_file() for entry in direct) else named
+    direct = (entry for folder, split in named if split for entry in _entries(folder) if not _why_not(entry.name))
+    if any(entry.is_file() for entry in direct):
+        return []
+    if "" in splits:
+        if len(splits) < 3:  # one of a split's name may be a class
+            return []
+        beside = some([folder.name for folder, split in named if not split])
+        raise ValueError(
+            f"data: {root} has folders of classes in {some([folder.name for folder, split in named if split])}, and "
+            f"{beside} beside them: take {beside} away, or name it as a split ({', '.join(SPLITS)})"
+        )
+    return named
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -178,12 +193,12 @@ def _in_csv(file: Path) -> dict[str, list[Photo]]:
             problems.append(f"line {line}: split {split!r} must be empty or one of {', '.join(SPLITS)}")
         elif name in lines:
             problems.append(f"line {line}: path {path} is listed already in line {lines[name]}")
-        elif not (file.parent / path).is_file():
+        elif not _is_file(file.parent / path):
             problems.append(f"line {line}: there is no file {path}")
         else:
             # Without the class folder in front, a CSV of a tree of folders gives the same names as the tree itself.
             below = compose(name).removeprefix(f"{label}/")
-            photo = Photo(label, below, file.parent / name, split, row["group"] or None)
+            photo = Photo(label, below, file.parent / path, split, compose(row["group"]) or None)
             found.setdefault(label, []).append(photo)
         lines.setdefault(name, line)
     if problems:
@@ -191,10 +206,17 @@ def _in_csv(file: Path) -> dict[str, list[Photo]]:
     return found
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
 def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
     """Line number and stripped cells of every row."""
     try:
-        table = read_table(file, ("path", "label"), ("split", "group"), short=True)
+        table = read_table(file, ("path", "label"), OPTIONAL, short=True)
     except MissingColumns as error:
         raise ValueError(
             f"data: {file} has no column {' and no column '.join(error.missing)}, its first line is {error.header}: "
@@ -209,4 +231,7 @@ def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
         ) from None
     if not len(table):
         raise ValueError(f"data: {file} has no rows: list one photo per row")
+    if near := mistaken(table, OPTIONAL):
+        told = ", ".join(f"{own!r} is not {name!r}" for name, own in near.items())
+        raise ValueError(f"data: {file}: column {told} and would not be read: rename it so, or to something else")
     return table.stripped()

@@ -75,7 +75,7 @@ def _stamp(path: Path) -> int:
         status = path.stat()
     except OSError:
         return -1  # opening it will fail too, and is reported with the other unreadable files
-    edition = f"{status.st_size} {status.st_mtime_ns}".encode()
+    edition = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}".encode()  # the last: files may change places
     return int.from_bytes(hashlib.blake2b(edition, digest_size=8).digest(), "big", signed=True)
 
 

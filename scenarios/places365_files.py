@@ -122,7 +122,7 @@ def _in_class_folders(images: Path) -> list[tuple[str, str]]:
     for parent, folders, files in os.walk(images, onerror=stop):
         folders[:] = sorted(name for name in folders if not is_leftover(name))
         parts = Path(parent).relative_to(images).parts
-        label = "/".join(parts[1:] if parts and len(parts[0]) == 1 else parts).replace("-", "/")
+        label = "/".join(parts[1:] if len(parts) > 1 and len(parts[0]) == 1 else parts).replace("-", "/")
         if label:
             entries += [(label, os.path.join(parent, name)) for name in sorted(files) if _is_photo(name)]  # noqa: PTH118
     return entries

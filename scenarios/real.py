@@ -44,8 +44,7 @@ class Pool:
         rows: (class, split) -> indices into ``files``, in an order that follows from the images' names alone.
         dropped: reason -> how many listed images belong to no class of the stream.
         groups: what each of ``files`` shows together with others, "" for nothing; None where no file does.
-        boxes: the part of each that is seen, (N, 4) int64: left, top, right, bottom in px, all 0 for the whole; None
-            where all are seen whole.
+        boxes: the part of each that is seen, (N, 6) int64, as ``decode`` takes it; None where all are seen whole.
     """
 
     source: Source
@@ -97,7 +96,7 @@ def data_folder(data: str, source: Source) -> Path:
     remedy = f"give the folder of {source.title} with --data DIR or in {VARIABLE}; the data set is at {source.address}"
     if not data:
         raise ValueError(f"data: {remedy}, and never downloaded by this suite")
-    folder = Path(data).expanduser().absolute()
+    folder = Path(os.path.expanduser(data)).absolute()  # noqa: PTH111 a user who is not known stays as written
     if not folder.is_dir():
         raise ValueError(f"data: there is no folder {folder}: {remedy}")
     return folder
@@ -186,7 +185,8 @@ def develop(
     scored = {split: images.of(rows[split], classes, classes) for split in ("val", "test")}
     external = None
     if choices.external:
-        listed = external_images(choices.external, pool.folders, pool.source.title)
+        seen = [pool.files[row] for split in ("val", "test") for part in rows[split].values() for row in part]
+        listed = external_images(choices.external, pool.folders, pool.source.title, seen)
         external = load_photos(listed, choices.image_size)
     data = []
     for round_ in rounds:
@@ -217,18 +217,24 @@ def develop(
     )
 
 
-def _check_counts(name: str, classes: Sequence[str], pool: Pool) -> None:
+def shortages(classes: Sequence[str], pool: Pool) -> list[str]:
+    """One phrase per class that lacks images in a split."""
     splits = ("train", "val", "test")
     counts = {label: [len(pool.rows.get((label, split), ())) for split in splits] for label in classes}
-    short = [
+    return [
         f"class {label!r} has {', '.join(f'{n} {split}' for n, split in zip(count, splits, strict=True))} images"
         for label, count in counts.items()
         if not all(count)
     ]
-    if short:
+
+
+def _check_counts(name: str, classes: Sequence[str], pool: Pool) -> None:
+    if short := shortages(classes, pool):
+        left_out = "".join(f"; left out are {number:,} with {reason}" for reason, number in pool.dropped.items())
         raise ValueError(
-            f"data: {pool.folders[0]} cannot serve {name}: {some(short)}, each split needs 1 or more: complete "
-            f"{pool.source.title}, it is at {pool.source.address}"
+            f"data: {pool.folders[0]} cannot serve {name}: {some(short)}, each split needs 1 or more{left_out}: "
+            f"complete {pool.source.title}, it is at {pool.source.address}, or leave the options of sizes and shares "
+            "at their defaults"
         )
 
 
@@ -283,7 +289,7 @@ def _stamp(file: str) -> int:
         status = os.stat(file)  # noqa: PTH116 a Path for each of a million files takes seconds
     except OSError:
         return -1  # opening it will fail too, and is reported with the other unreadable files
-    return hash((status.st_size, status.st_mtime_ns))
+    return hash((status.st_size, status.st_mtime_ns, status.st_ino))
 
 
 def _first(images: LabelledImages, count: int) -> LabelledImages:

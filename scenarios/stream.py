@@ -15,7 +15,7 @@ from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
 from torch import Tensor
 
 from scenarios.counterfactual import Counterfactuals
-from scenarios.labelled_images import LabelledImages
+from scenarios.labelled_images import LabelledImages, held_out
 
 __all__ = ["DevelopmentStream", "Experiences", "ImageExperience", "LabelledImages", "Round", "RoundData"]
 
@@ -58,16 +58,11 @@ class ImageExperience(DatasetExperience):
                 found[rows] = rows[0]
         return found
 
-    def divided(
-        self, share: float, seed: int, decided: dict[str, bool] | None = None
-    ) -> tuple[ImageExperience, ImageExperience]:
-        """Two experiences: without a share of each class's images, and with these alone; see ``LabelledImages``."""
-        parts = []
-        for data in self.data.divided(share, seed, decided):
-            part = ImageExperience(data, self.target, self.augment, self.mirror)
-            part.current_experience, part.origin_stream = self.current_experience, self.origin_stream
-            parts.append(part)
-        return parts[0], parts[1]
+    def chosen(self, rows: Tensor) -> ImageExperience:
+        """The experience with some of its images alone: ``rows`` is a mask (N,) bool."""
+        part = ImageExperience(self.data.chosen(rows), self.target, self.augment, self.mirror)
+        part.current_experience, part.origin_stream = self.current_experience, self.origin_stream
+        return part
 
 
 class Experiences(NamedTuple):
@@ -217,18 +212,18 @@ class DevelopmentStream:
         """Images to score on, once, of every class of the round."""
         return self.benchmark.streams["test"]
 
-    def experiences(self, number: int, held_out: float = 0.0) -> Experiences:
+    def experiences(self, number: int, share: float = 0.0) -> Experiences:
         """The data of a round, a share of each class's training images held out, if that is asked for."""
         train, protected = self.train[number], self.protected[number]
-        if not held_out:
+        if not share:
             return Experiences(train, protected)
-        key = f"{number} {held_out}"
+        key = f"{number} {share}"
         if key not in self._divided:
-            groups: dict[str, bool] = {}  # one may show the target and a protected class
-            (train, held_target), (protected, held) = (
-                part.divided(held_out, self.seed, groups) for part in (train, protected)
-            )
-            self._divided[key] = Experiences(train, protected, (held_target, held))
+            parts = (train, protected)
+            masks = held_out([part.data for part in parts], share, self.seed)
+            rest = [part.chosen(~mask) for part, mask in zip(parts, masks, strict=True)]
+            held = [part.chosen(mask) for part, mask in zip(parts, masks, strict=True)]
+            self._divided[key] = Experiences(rest[0], rest[1], (held[0], held[1]))
         return self._divided[key]
 
     @cached_property

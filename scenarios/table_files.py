@@ -160,6 +160,12 @@ def take_header(table: Table, part: Path, header: Sequence[str], wanted: Sequenc
     table.header = table.header or list(header)
 
 
+def mistaken(table: Table, optional: Sequence[str]) -> dict[str, str]:
+    """The optional columns that a table lacks -> a column of its that is spelt nearly so, as ``Groups`` is."""
+    found = {name: _alike(name, table.header, cutoff=0.75) for name in optional if name not in table.header}
+    return {name: near for name, near in found.items() if near is not None and near not in table.columns}
+
+
 def with_slashes(folder: Path, path: str) -> str:
     """A path written on Windows with the slashes of other systems, where only so it names a file."""
     if "\\" not in path or (folder / path).is_file():
@@ -197,7 +203,7 @@ def excerpt(line: str) -> str:
     return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
 
 
-def _alike(name: str, header: Sequence[str]) -> str | None:
+def _alike(name: str, header: Sequence[str], cutoff: float = 0.6) -> str | None:
     folded = {own.casefold(): own for own in header}
-    near = get_close_matches(name.casefold(), folded, n=1)
+    near = get_close_matches(name.casefold(), folded, n=1, cutoff=cutoff)
     return folded[near[0]] if near else None

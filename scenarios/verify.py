@@ -18,7 +18,7 @@ from scenarios.gtsrb_files import locate as locate_gtsrb
 from scenarios.pixels import Progress
 from scenarios.places365_files import SOURCE as PLACES365
 from scenarios.places365_files import locate as locate_places365
-from scenarios.real import Pool, Source, data_folder
+from scenarios.real import Pool, Source, data_folder, shortages
 from scenarios.wording import some
 
 # Frames of each weather in official val, recovered from a published training log; foggy as the study divided all 143.
@@ -80,6 +80,7 @@ class Report:
         images: how many it may use.
         absent: those of them that are not on disk.
         unreadable: those that cannot be decoded in full, with the reason; None where that was not tried.
+        short: one phrase per class that has no images in a split of the stream with its usual options.
     """
 
     scenario: str
@@ -92,12 +93,13 @@ class Report:
     images: int = 0
     absent: tuple[str, ...] = ()
     unreadable: tuple[str, ...] | None = None
+    short: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether nothing is missing or broken, as far as was looked, and no class is without images."""
         complete = all(self.places.values()) and all(count.images for count in self.counts)
-        return complete and not (self.problem or self.absent or self.unreadable)
+        return complete and not (self.problem or self.absent or self.unreadable or self.short)
 
     @property
     def as_published(self) -> bool:
@@ -114,6 +116,8 @@ class Report:
             yield f"UNUSABLE: {self.problem}"
         if self.counts:
             yield from _table(self.counts)
+        if self.short:
+            yield f"TOO FEW: {some(self.short)}: each split needs 1 or more with the usual options"
         yield from (f"left out: {number:,} with {reason}" for reason, number in self.dropped.items())
         if self.absent:
             yield f"MISSING: {len(self.absent):,} of {self.images:,} listed images: {some(self.absent)}"
@@ -143,7 +147,7 @@ def verify(scenario: str, data: str, decode: bool = False, progress: Progress | 
         ValueError: the scenario has no published data set, or there is no such folder.
     """
     if scenario not in CHECKS:
-        raise ValueError(unknown_name("scenario with a published data set", scenario, CHECKS))
+        raise ValueError(unknown_name("scenario with data on disk", scenario, ["folder", *CHECKS]))
     source, locate, make_pool, count = CHECKS[scenario]
     folder = data_folder(data, source)
     places = {what: str(place) if place else None for what, place in locate(folder).items()}
@@ -154,14 +158,18 @@ def verify(scenario: str, data: str, decode: bool = False, progress: Progress | 
         pool = make_pool(folder)
     except ValueError as error:
         return report(problem=str(error))
-    files = sorted(pool.files[row] for rows in pool.rows.values() for row in rows)
+    used = {pool.files[row]: row for rows in pool.rows.values() for row in rows}
+    files = sorted(used)
     absent = _absent(files)
+    present = sorted(used.keys() - set(absent))
+    boxes = None if pool.boxes is None else pool.boxes[[used[file] for file in present]]
     return report(
         counts=tuple(count(pool)),
         dropped=pool.dropped,
         images=len(files),
         absent=tuple(absent),
-        unreadable=tuple(unreadable(sorted(set(files) - set(absent)), progress)) if decode else None,
+        unreadable=tuple(unreadable(present, progress, boxes)) if decode else None,
+        short=tuple(shortages(pool.classes, pool)),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scenarios.decoding import unreadable
-from scenarios.folder import divided, needs, shortages
+from scenarios.folder import divided, needs, same_names, shortages
 from scenarios.photos import SPLITS, Photo, look
 from scenarios.pixels import Progress
 from scenarios.real import VARIABLE
@@ -31,6 +31,7 @@ class FolderReport:
         unreadable: photos that cannot be decoded in full, with the reason; None where that was not tried.
         repeated: groups of files with the same bytes in one class and one split: they count more than once.
         leaked: groups of files with the same bytes in several classes or splits: labels or scores are wrong.
+        twins: names that several classes have in prompts, where underscores are spaces.
     """
 
     data: str
@@ -40,11 +41,12 @@ class FolderReport:
     unreadable: tuple[str, ...] | None = None
     repeated: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()
+    twins: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether it can serve: two classes, each with enough photos, all readable, none in two classes or splits."""
-        return len(self.counts) > 1 and not (self.short or self.unreadable or self.leaked)
+        """Whether it can serve: two classes of different names, each with enough photos, all readable, none twice."""
+        return len(self.counts) > 1 and not (self.short or self.unreadable or self.leaked or self.twins)
 
     def lines(self) -> list[str]:
         """The report as plain text."""
@@ -61,6 +63,10 @@ class FolderReport:
         if len(self.counts) == 1:
             yield "TOO FEW: one class: add a class that must be kept"
         yield from (f"TOO FEW: {phrase}" for phrase in self.short)
+        yield from (f"SAME NAME: several classes are {name} in their prompts" for name in self.twins)
+        if not any(counts["base"] for counts in self.counts.values()):
+            remedy = "give one with --base FILE.safetensors, or photos in a folder or split base"
+            yield f"no photos for a base model: {remedy}"
         if self.unreadable:
             yield f"UNREADABLE: {len(self.unreadable):,} photos: {some(self.unreadable)}"
         if self.leaked:
@@ -76,6 +82,7 @@ class FolderReport:
         remedies = {
             f"add photos ({needs()})": self.short or len(self.counts) == 1,
             "delete or repair what is unreadable": self.unreadable,
+            "rename classes of the same name": self.twins,
             "delete duplicates, or name them in a CSV with the same class and split": self.leaked,
         }
         return "not ok: " + "; ".join(remedy for remedy, needed in remedies.items() if needed)
@@ -96,7 +103,8 @@ def verify_folder(data: str, decode: bool = False, progress: Progress | None = N
     found = look(data)
     splits = divided(found.photos)
     photos = [(photo, split) for parts in splits.values() for split, part in parts.items() for photo in part]
-    repeated, leaked = _duplicates(photos, Path(data).expanduser())
+    root = Path(os.path.expanduser(data))  # noqa: PTH111 a user who is not known stays as written
+    repeated, leaked = _duplicates(photos, root)
     return FolderReport(
         data=data,
         counts={label: {split: len(part) for split, part in parts.items()} for label, parts in splits.items()},
@@ -105,6 +113,7 @@ def verify_folder(data: str, decode: bool = False, progress: Progress | None = N
         unreadable=tuple(unreadable(sorted({str(p.path) for p, _ in photos}), progress)) if decode else None,
         repeated=tuple(repeated),
         leaked=tuple(leaked),
+        twins=tuple(same_names(found.photos)),
     )
 
 
@@ -120,8 +129,8 @@ def _duplicates(photos: Iterable[tuple[Photo, str]], root: Path) -> tuple[list[s
     for group in _alike(_alike([list(photos)], lambda photo: photo.path.stat().st_size), _digest):
         group.sort(key=lambda one: str(one[0].path))
         places = {(photo.label, "training" if split in TRAINING else split) for photo, split in group}
-        named = (f"{_short(photo.path, below)} ({photo.label}, {split})" for photo, split in group)
-        (leaked if len(places) > 1 else repeated).append(" = ".join(named))
+        named = [f"{_short(photo.path, below)} ({photo.label}, {split})" for photo, split in group]
+        (leaked if len(places) > 1 else repeated).append(some(named, 4, between=" = "))
     return sorted(repeated), sorted(leaked)
 
 

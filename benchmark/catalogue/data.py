@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.output.files import replace_file
 from benchmark.output.progress import Reporter
+from benchmark.output.tables import printable
 from benchmark.running.streams import build
 from scenarios import BUDGETS, rendered
 
@@ -35,5 +36,5 @@ def verify_data(scenario: str, options: dict[str, Any], decode: bool) -> bool:
         report = (
             verify_folder(data, decode, reporter.report) if own else verify(scenario, data, decode, reporter.report)
         )
-    print("\n".join(report.lines()))
+    print("\n".join(map(printable, report.lines())))
     return report.ok

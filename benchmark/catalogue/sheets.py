@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scenarios.stream import DevelopmentStream
 
 MARGIN, GAP = 110, 4  # px, for the names left of the rows and between pictures
+WEBP_MOST = 16_383  # px of a side that the format holds
 MOST_ROWS = 30  # more classes get one picture each
 CAPTION_WIDTH, CAPTION_HEIGHT, CAPTION_LETTERS = 92, 14, 19  # px, px and letters of a name under a picture
 
@@ -93,7 +94,14 @@ def _grid(images: Mapping[str, Tensor], columns: int) -> Image.Image:
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
+    webp = path.suffix.lower() == ".webp"
+    if webp and max(sheet.size) > WEBP_MOST:
+        width, height = sheet.size
+        raise ValueError(
+            f"--out {path}: the sheet has {width} x {height} px, WebP holds {WEBP_MOST}: name a .png, or lower "
+            "image_size"
+        )
     buffer = io.BytesIO()
-    sheet.save(buffer, format="WEBP" if path.suffix == ".webp" else "PNG", optimize=True, quality=60)
+    sheet.save(buffer, format="WEBP" if webp else "PNG", optimize=True, quality=60)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, buffer.getvalue())

@@ -23,7 +23,7 @@ from benchmark.cli.options import (
     scenarios_of,
     tuning_seeds,
 )
-from benchmark.output.files import check_file
+from benchmark.output.files import check_file, check_outside
 
 data_app = Commands(help="Data sets on disk, and the contents of the streams.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
@@ -159,6 +159,7 @@ def sheet(
     """Draw a contact sheet of a scenario's test images, one row per class."""
     check_file("--out", out, ".png", ".webp", inputs=[data])
     options = scenario_options(scenario, option or [], data, target, protected)
+    check_outside("--out", out, options.get("data"))
     from benchmark.catalogue.sheets import draw_sheet
 
     draw_sheet(scenario, options, out, pair)

@@ -43,7 +43,12 @@ def duration(seconds: float) -> str:
 
 def one_line(text: str) -> str:
     """``text`` on one line and without control characters, which could rewrite what a terminal shows."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return " ".join(printable(text).split())
+
+
+def printable(text: str) -> str:
+    """``text`` with a blank for each control character."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def escaped(text: str) -> str:

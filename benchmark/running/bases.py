@@ -80,7 +80,8 @@ def _find(stream: DevelopmentStream, choice: BaseChoice, device: str, progress: 
     if shipped is not None:
         return load_checkpoint(shipped, stream.prompts), shipped.name
     if stream.pretraining is None:
-        raise ValueError(f"scenario {stream.name} has no base of its own: give one with --base FILE.safetensors")
+        own = ", or photos to train one on in a folder or split base" if stream.name == "folder" else ""
+        raise ValueError(f"scenario {stream.name} has no base of its own: give one with --base FILE.safetensors{own}")
     path = trained_base(stream, Recipe(**recipe_of(stream, choice.model or TINY)), device, progress)
     return load_checkpoint(path, stream.prompts), path.name
 

@@ -518,6 +518,21 @@ class TestExternal:
         with pytest.raises(ValueError, match="belongs to BDD100K itself"):
             make(originals, external=str(pairs))
 
+    def test_an_image_is_taken_once_and_shows_the_target_or_not(self, originals: Path, pairs: Path) -> None:
+        self.write(pairs, "imgs/0.png,fog,1", "imgs/../imgs/0.png,mist,1", "imgs/1.png,fog,1")
+        assert counts(make(originals, external=str(pairs)), "train") == {"foggy": 6}
+        self.write(pairs, "imgs/0.png,fog,1", "imgs/../imgs/0.png,mist,0")
+        with pytest.raises(ValueError, match=r"line 3, column slabel: imgs/../imgs/0.png has another one in line 2"):
+            make(originals, external=str(pairs))
+
+    def test_copies_of_what_is_scored_are_refused(self, originals: Path, pairs: Path) -> None:
+        scored = sorted((originals / "images/100k/val").iterdir())
+        for number, frame in enumerate(scored):
+            shutil.copy(frame, pairs.parent / f"imgs/copy{number}.jpg")
+        self.write(pairs, *(f"imgs/copy{number}.jpg,fog,1" for number in range(len(scored))))
+        with pytest.raises(ValueError, match=r"line \d+, column filepath: .*copy.* is a copy of .*, which is scored"):
+            make(originals, external=str(pairs))
+
     def test_four_targets_take_none(self, originals: Path, pairs: Path) -> None:
         with pytest.raises(ValueError, match="external: bdd100k-rounds has 4 targets"):
             make(originals, name="bdd100k-rounds", external=str(pairs))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scenarios.division import divide
 from scenarios.folder import TEST_PERCENT, VAL_PERCENT, split_photos
-from scenarios.labelled_images import LabelledImages
+from scenarios.labelled_images import LabelledImages, held_out
 from scenarios.photos import SPLITS, Photo
 
 ROW = st.tuples(st.sampled_from("abt"), st.none() | st.integers(0, 30))  # class and group
@@ -33,11 +33,34 @@ def test_no_group_is_in_two_splits(rows, shared, base_share):
     splits = split_photos(photos, "t", ["a", "b"], base_share)
     found = defaultdict(set)
     for label, parts in splits.items():
-        assert sorted(p.name for part in parts.values() for p in part) == sorted(p.name for p in photos[label])
+        names = sorted(p.name for part in parts.values() for p in part)
+        assert len(names) == len(set(names)) and set(names) <= {p.name for p in photos[label]}
+        assert label == "t" or len(names) == len(
+            photos[label]
+        )  # of the target the base sees few, the rest of its groups nobody
         for split, part in parts.items():
             for one in part:
                 found[one.group or one].add(split)
     assert all(len(places) == 1 for places in found.values())
+
+
+def test_the_base_hardly_sees_the_target_whatever_its_groups_show():
+    together = {label: [photo(n, label, f"drive {n // 5}") for n in range(100)] for label in "abt"}
+    apart = together | {"t": [photo(n, "t", f"t {n // 25}") for n in range(100)]}
+    for photos in (together, apart):
+        splits = split_photos(photos, "t", ["a", "b"], 0.4)
+        assert len(splits["a"]["base"]) > 10 and len(splits["t"]["base"]) == 1
+        assert all(len(splits["t"][split]) > 10 for split in ("test", "val", "train"))
+    asked = together | {"t": [photo(n, "t", None, "base" if n < 30 else None) for n in range(100)]}
+    assert len(split_photos(asked, "t", ["a", "b"], 0.4)["t"]["base"]) == 30  # what a row says is obeyed
+
+
+def test_photos_that_follow_their_group_are_none_of_the_rest():
+    """A row that says train decides for its group: a quarter of the others are test, not a quarter of all."""
+    rows = [photo(n, "a", f"drive {n // 20}", "train" if not n % 20 else None) for n in range(80)]
+    free = [photo(n, "a") for n in range(80, 100)]
+    counts = {split: len(part) for split, part in split_photos({"a": rows + free}, "", ["a"], 0.4)["a"].items()}
+    assert counts == {"base": 5, "train": 87, "val": 3, "test": 5}
 
 
 @settings(max_examples=50, deadline=None)
@@ -78,18 +101,19 @@ LABELLED = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["", *"abcdefgh
 @settings(max_examples=200, deadline=None)
 @given(LABELLED, LABELLED, st.floats(0.1, 0.6), st.integers(0, 5))
 def test_no_group_is_both_trained_on_and_held_out(target, protected, share, seed):
-    """Also where a group shows several classes, or the target and a protected class."""
-    decided: dict[str, bool] = {}
+    """Also where a group shows several classes, or the target and a protected class; and no class is left without."""
+    parts = [labelled(rows) for rows in (target, [(label + 3, group) for label, group in protected])]
     kept: set[str] = set()
-    held: set[str] = set()
-    for rows in (target, protected):
-        images = labelled([*rows, *((label, "") for label in range(3))])  # so that no class is without a photo
-        part, out = images.divided(share, seed, decided)
-        assert len(part) + len(out) == len(images) and set(part.targets) == {0, 1, 2}
-        kept, held = kept | set(part.groups or []), held | set(out.groups or [])
-    assert not (kept & held) - {""}
+    out: set[str] = set()
+    for images, held in zip(parts, held_out(parts, share, seed), strict=True):
+        assert set(images.chosen(~held).targets) == set(images.targets)
+        kept, out = kept | set(images.chosen(~held).groups or []), out | set(images.chosen(held).groups or [])
+    assert not (kept & out) - {""}
 
 
-def test_groups_that_leave_a_class_nothing_are_refused():
-    with pytest.raises(ValueError, match="all groups of the class with label 1 are held out for other classes"):
-        labelled([(1, "a"), (1, "b")]).divided(0.5, 0, {"a": True, "b": True})
+@pytest.mark.parametrize("seed", range(20))
+def test_a_class_of_one_group_is_trained_on_whatever_the_others_draw(seed):
+    target = labelled([(0, f"drive {n}") for n in range(6)])
+    protected = labelled([(1, f"drive {n}") for n in range(6)] + [(2, "drive 3")] * 4)
+    _, held = held_out([target, protected], 0.5, seed)
+    assert not held[-4:].any() and held.any()

@@ -284,6 +284,32 @@ class TestCsv:
         assert [photo.name for photo in find_photos(str(file))["barn"]] == ["000.png", "001.png", "002.png"]
 
     @pytest.mark.parametrize(
+        ("header", "message"),
+        [("path,label,Split", "'Split' is not 'split'"), ("path,label,split,groups", "'groups' is not 'group'")],
+    )
+    def test_columns_that_would_not_be_read_are_refused(self, data: Path, header: str, message: str) -> None:
+        file = write_csv(data / "photos.csv", ["barn/000.png,barn" + ",test" * (header.count(",") - 1)], header)
+        with pytest.raises(ValueError, match=f"column {message} and would not be read: rename it"):
+            find_photos(str(file))
+
+    def test_names_of_groups_are_composed_too(self, data: Path) -> None:
+        forms = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+        rows = [f"barn/{i:03}.png,barn,{form}" for i, form in enumerate(forms)]
+        one, other = find_photos(str(write_csv(data / "photos.csv", rows, "path,label,group")))["barn"]
+        assert one.group == other.group
+
+    def test_a_path_through_a_link_is_the_file_that_it_names(self, data: Path) -> None:
+        (data / "elsewhere/deep").mkdir(parents=True)
+        shutil.copy(data / "barn/000.png", data / "elsewhere/sign.png")
+        (data / "link").symlink_to(data / "elsewhere/deep")
+        (found,) = find_photos(str(write_csv(data / "photos.csv", ["link/../sign.png,barn"], "path,label")))["barn"]
+        assert found.path.samefile(data / "elsewhere/sign.png")
+
+    def test_a_name_that_is_too_long_is_a_wrong_row(self, data: Path) -> None:
+        with pytest.raises(ValueError, match="line 2: there is no file aaa"):
+            find_photos(str(write_csv(data / "photos.csv", ["a" * 300 + ".png,barn"], "path,label")))
+
+    @pytest.mark.parametrize(
         ("row", "message"),
         [
             (
@@ -392,7 +418,7 @@ class TestRefusals:
 
     def test_prompts_must_differ(self, data: Path) -> None:
         shutil.copytree(data / "yard", data / "tall building")
-        with pytest.raises(ValueError, match=r"several classes have the prompt 'a photo of a tall building\.'"):
+        with pytest.raises(ValueError, match="several classes have the prompt of 'tall building': rename one"):
             make(data)
 
     def test_broken_files_are_refused_together(self, data: Path) -> None:
@@ -492,8 +518,9 @@ class TestFiles:
         shutil.rmtree(tmp_path / "test")
         with pytest.raises(ValueError, match="0 test"):
             make(tmp_path)
-        (tmp_path / "extra").mkdir()  # now these are class folders
-        assert list(find_photos(str(tmp_path))) == ["Train", "base", "extra", "validation"]
+        (tmp_path / "extra").mkdir()
+        with pytest.raises(ValueError, match="folders of classes in Train, base, validation, and extra beside them"):
+            find_photos(str(tmp_path))
 
     def test_classes_may_be_named_as_splits(self, data: Path) -> None:
         for old, new in (("barn", "train"), ("pier", "base")):
@@ -583,6 +610,16 @@ class TestPixels:
     def test_16_bits_are_scaled(self, tmp_path: Path) -> None:
         ramp = np.repeat(np.arange(SIDE, dtype=np.uint16)[None] * 4369, SIDE, 0)
         np.testing.assert_array_equal(self.decoded(Image.fromarray(ramp), tmp_path)[0, :, 0], np.arange(SIDE) * 17)
+
+    @pytest.mark.parametrize("name", ["0.png", "0.webp", "0.jpg"])
+    def test_broken_exif_is_none(self, tmp_path: Path, name: str) -> None:
+        values = self.decoded(Image.new("RGB", (SIDE, SIDE), "white"), tmp_path, name, exif=b"Exif\0\0garbage!")
+        assert (values == 255).all()
+
+    def test_too_many_pixels_are_told_as_such(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        with pytest.raises(ValueError, match=r"0\.png \(more than 200 pixels: make it smaller\)"):
+            self.decoded(Image.new("RGB", (20, 20)), tmp_path)
 
     def test_exif_orientation_is_honoured(self, tmp_path: Path) -> None:
         left_dark = Image.new("L", (SIDE, SIDE), 255)

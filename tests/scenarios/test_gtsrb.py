@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -262,7 +263,7 @@ def no_labels(root: Path) -> str:
 def bad_class(root: Path) -> str:
     file = root / "gtsrb/GT-final_test.csv"
     file.write_text(file.read_text().replace(";0\n", ";43\n", 1))
-    return "GT-final_test.csv: line 2: 00000.ppm,43,4,4,20,20: ClassId must be 0 to 42"
+    return "GT-final_test.csv: line 2: 00000.ppm,43,4,4,20,20,24,24: ClassId must be 0 to 42"
 
 
 def no_training(root: Path) -> str:
@@ -270,12 +271,39 @@ def no_training(root: Path) -> str:
     return "holds no Training/000NN"
 
 
-@pytest.mark.parametrize("spoil", [damage, empty, no_labels, bad_class, no_training])
+def listed_twice(root: Path) -> str:
+    file = root / "gtsrb/GT-final_test.csv"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, lines[1].replace(";0", ";1")]) + "\n")
+    return f"GT-final_test.csv: line {len(lines) + 1}: 00000.ppm is listed already in line 2"
+
+
+def other_sizes(root: Path) -> str:
+    for file in (root / "gtsrb/GTSRB/Final_Test/Images").iterdir():
+        Image.open(file).resize((48, 48)).save(file)
+    return "Images/00000.ppm .it has 48 x 48 px, and the table with its box says 24 x 24"
+
+
+@pytest.mark.parametrize("spoil", [damage, empty, no_labels, bad_class, no_training, listed_twice, other_sizes])
 def test_what_is_missing_or_broken_is_told_in_one_line(spoil, tmp_path):
     message = spoil(official(tmp_path))
     with pytest.raises(ValueError, match=message) as caught:
         make(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_photo_of_two_classes_is_refused(tmp_path):
+    file = copied(tmp_path) / "Train.csv"
+    file.write_text(file.read_text().replace(",0,Train/0/", ",1,Train/0/", 1))
+    with pytest.raises(ValueError, match="has ClassId 1 and lies in the folder of class 0"):
+        make(tmp_path)
+
+
+def test_a_table_beside_the_folder_is_read_if_it_lists_photos(tmp_path):
+    data = bare(tmp_path / "signs")
+    plain = make(data).fingerprint
+    (tmp_path / "train.csv").write_text("id,label\n1,2\n")
+    assert make(data).fingerprint == plain
 
 
 def test_names_that_tell_no_track_are_left_out_and_counted(tmp_path):
@@ -297,3 +325,10 @@ def test_verify_counts_photos_and_tracks(tmp_path):
     assert "photos 21 of 210" in lines and "tracks 7 of 74" in lines
     (tmp_path / "gtsrb/GTSRB/Training/00000/00000_00000.ppm").unlink()
     assert not verify("gtsrb-pedestrians", str(tmp_path)).ok
+
+
+@pytest.mark.parametrize("spoil", [empty, other_sizes])
+def test_verify_finds_what_a_run_would_refuse(spoil, tmp_path):
+    message = spoil(official(tmp_path))
+    report = verify("gtsrb-pedestrians", str(tmp_path), decode=True)
+    assert not report.ok and re.search(message.removeprefix("class "), "\n".join(report.lines()))

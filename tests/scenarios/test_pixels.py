@@ -512,6 +512,18 @@ class TestPhotos:
         assert decoded == ["4.png"]
         assert images[4].flatten(1).tolist() == [[255] * SIDE**2, [0] * SIDE**2, [0] * SIDE**2]
 
+    def test_photos_that_change_places_are_decoded_again(self, tmp_path: Path) -> None:
+        """Two of the same size and time, as archives of pixels unpack."""
+        files = [tmp_path / f"{colour}.bmp" for colour in ("red", "blue")]
+        for file in files:
+            Image.new("RGB", (SIDE, SIDE), file.stem).save(file)
+            os.utime(file, (1e9, 1e9))
+        before = load_photos(files, SIDE)
+        for old, new in ((0, "spare"), (1, "red.bmp")):
+            files[old].rename(tmp_path / new)
+        (tmp_path / "spare").rename(files[1])
+        assert torch.equal(load_photos(files, SIDE), before.flip(0))
+
     def test_a_relative_path_is_the_same_photo(
         self, photos: list[Path], decoded: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

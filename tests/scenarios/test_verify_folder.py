@@ -67,6 +67,30 @@ def test_a_copy_in_one_class_and_split_is_no_fault_and_one_across_splits_is(data
     assert len(report.repeated) == 24 and not report.leaked  # base or train: that is up to the target
 
 
+def test_classes_of_the_same_name_are_told(data: Path) -> None:
+    shutil.copytree(data / "barn", data / "old barn")
+    (data / "yard").rename(data / "old_barn")
+    report = verify_folder(str(data))
+    assert not report.ok and "SAME NAME: several classes are 'old barn'" in "\n".join(report.lines())
+    assert "rename classes of the same name" in report.lines()[-1]
+
+
+def test_splits_without_a_base_are_told_what_a_base_takes(data: Path) -> None:
+    for split, chosen in (("test", range(6)), ("val", range(6, 10)), ("train", range(10, 24))):
+        for label in ("barn", "yard"):
+            (data / "s" / split / label).mkdir(parents=True)
+            for number in chosen:
+                shutil.copy(data / label / f"{number:02}.png", data / "s" / split / label)
+    report = verify_folder(str(data / "s"))
+    assert report.ok and "--base FILE.safetensors, or photos in a folder or split base" in "\n".join(report.lines())
+
+
+def test_of_many_copies_some_are_named(data: Path) -> None:
+    for number in range(24):
+        shutil.copy(data / "barn/00.png", data / "yard" / f"copy{number}.png")
+    assert "and 21 more" in "\n".join(verify_folder(str(data)).lines())
+
+
 def test_one_class_is_too_few(data: Path) -> None:
     shutil.rmtree(data / "yard")
     report = verify_folder(str(data))

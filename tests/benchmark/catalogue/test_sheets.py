@@ -59,3 +59,42 @@ def test_a_sheet_that_cannot_be_written_is_one_line(command, out):
     Path("file").write_text("")
     code, _, err = command("sheet", "--scenario", "toy", "--out", out)
     assert code == 2 and len(err.splitlines()) == 1 and "file" in err
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of 24 photos each, named by numbers."""
+    for label in ("0", "1"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(24):
+            grey = np.full((16, 16, 3), int(label) * 100 + number, np.uint8)
+            Image.fromarray(grey).save(tmp_path / "photos" / label / f"{number:02}.png")
+    return tmp_path / "photos"
+
+
+def test_a_sheet_never_takes_the_place_of_a_photo(command, photos):
+    target = ("--scenario", "folder", "--target", "1", "--option", "image_size=16")
+    before = (photos / "0/00.png").read_bytes()
+    for data in (("--data", photos), ("--option", f"data={photos}")):
+        code, _, err = command("sheet", "--out", photos / "0/00.png", *target, *data)
+        assert code == 2 and "would overwrite a file among the photos" in err
+    assert (photos / "0/00.png").read_bytes() == before
+
+
+def test_options_that_look_like_numbers_are_names(command, photos):
+    options = ("--option", "target=1", "--option", "prompt={}", "--option", "image_size=16")
+    code, _, err = command("sheet", "--out", "sheet.WEBP", "--scenario", "folder", "--data", photos, *options)
+    assert code == 0, err
+    assert Image.open("sheet.WEBP").format == "WEBP"
+    code, _, err = command(
+        "sheet", "--out", "s.png", "--scenario", "folder", "--data", photos, *options, "--option", "protected=0"
+    )
+    assert code == 2 and """write one as '["a", "b"]'""" in err
+
+
+def test_a_sheet_too_large_for_its_format_is_refused(toy_stream, tmp_path, monkeypatch):
+    monkeypatch.setattr(sheets, "WEBP_MOST", 400)
+    with pytest.raises(
+        ValueError, match=r"--out .*sheet.webp: the sheet has 314 x 408 px, WebP holds 400: name a .png"
+    ):
+        sheets.contact_sheet(toy_stream, tmp_path / "sheet.webp", columns=3)

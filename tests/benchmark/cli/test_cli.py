@@ -168,6 +168,7 @@ def test_lists(command):
         (("run", "--method", "mds", "--scenario", "toy", "--base", "none.safetensors"), "no such checkpoint"),
         (("run", "--method", "mds", "--scenario", "toy", "--model", "ViT-B-32"), "needs weights"),
         (("run",), "--method"),
+        (("data", "verify", "--scenario", "folder", "--data", "~nobody-here/photos"), "there is no '~nobody-here"),
         (("walk",), "No such command 'walk'. (usage: "),
         (("try", "--method", "mds"), "try [OPTIONS] {method}; see "),
         (("try", "msd"), "did you mean 'mds'"),
