@@ -12,8 +12,8 @@ def some(items: Sequence[str], most: int = 3, between: str = ", ") -> str:
 
 
 def quoted(name: str) -> str:
-    """A name as it stands in a list with commas: in double quotes if it holds a comma or one of these."""
-    return '"' + name.replace('"', '""') + '"' if set(name) & set(',"') else name
+    """A name as it stands in a list with commas: in double quotes if it holds a comma, one of these or outer blanks."""
+    return '"' + name.replace('"', '""') + '"' if set(name) & set(',"') or name != name.strip() else name
 
 
 def known_names(name: str, known: Iterable[str], most: int | None = None, show: Callable[[str], str] = quoted) -> str:

@@ -55,7 +55,11 @@ def reasons(record: Record, predictions: pd.DataFrame, peers: list[Peer], allow_
     yield from _method(record)
     yield from _circumstances(record)
     for number, result in enumerate(record.rounds):
-        for reason in (*_training(result, record.method.settings), *selection_faults(result)):
+        for reason in (
+            *_training(result, record.method.settings),
+            *_constraints(result),
+            *selection_faults(result),
+        ):
             yield f"round {number + 1}: {reason}"
     yield from recompute(record, predictions)
     yield from _table(record, predictions)
@@ -125,7 +129,8 @@ def _circumstances(record: Record) -> Iterator[str]:
         tuning = some(list(map(str, TUNING_SEEDS)), MOST)
         yield f"seed {record.seed}: reported seeds are 0 or more, and {tuning} are for tuning alone"
     spent = math.fsum(result.seconds for result in record.rounds)
-    if not (math.isfinite(record.seconds) and record.seconds > 0 and spent <= record.seconds + 0.1):
+    possible = math.isfinite(record.seconds) and record.seconds > 0 and spent <= record.seconds + 0.1
+    if not possible or any(result.seconds < 0 for result in record.rounds):
         yield f"seconds: {spent:.2f} in rounds of {record.seconds} in all cannot be"
 
 
@@ -135,6 +140,14 @@ def _training(result: RoundResult, settings: Mapping[str, Any]) -> Iterator[str]
         yield f"{len(result.losses)} losses for {steps} steps"
     if not all(map(math.isfinite, result.losses)):
         yield "losses are not all finite, so the run diverged"
+
+
+def _constraints(result: RoundResult) -> Iterator[str]:
+    kept = result.constraints.violations if result.constraints is not None else {}
+    if unknown := set(kept) - set(result.protected):
+        yield f"constraints of classes that are not protected: {some(sorted(unknown), MOST)}"
+    if not all(math.isfinite(value) for values in kept.values() for value in values):
+        yield "constraints are not all finite, so the run diverged"
 
 
 def _table(record: Record, predictions: pd.DataFrame) -> Iterator[str]:
@@ -191,6 +204,8 @@ def _against(peer: Peer, record: Record, predictions: pd.DataFrame) -> Iterator[
         places = [(run.environment.device, run.environment.processor) for run in (record, theirs)]
         if unlike > _allowed(len(first), places[0] == places[1]):
             yield f"{unlike} of {len(first)} predictions of the base are not those of {name}, from the same weights"
+        if missing := set(theirs.rounds[0].scene_pairs) - set(record.rounds[0].scene_pairs):
+            yield f"scene pairs: there are none of {', '.join(sorted(missing))}, which {name} has"
         for kind, counts in record.rounds[0].scene_pairs.items():
             same = theirs.rounds[0].scene_pairs.get(kind, counts)
             unlike = abs(counts.old_correct - same.old_correct)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ from benchmark.check.plausibility import Peer, reasons
 from benchmark.output.tables import one_line
 from benchmark.records import files
 from benchmark.records.schema import Record
-from scenarios.leftovers import is_leftover
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,14 +67,15 @@ def check(paths: Sequence[Path], results: Path, allow_unknown_stream: bool = Fal
     Raises:
         ValueError: if the records in ``results`` cannot be read.
     """
-    kept = files.read_all(results) if (results / "records").is_dir() else []
+    kept = files.read_placed(results) if (results / "records").is_dir() else []
+    runs = {record.run_id for _, record in kept}
     found = [_read(path) for path in _files(paths)]
-    pool = _Pool(kept, results, found)
+    pool = _Pool(kept, found)
     for number, one in enumerate(found):
         if one.record is None:
             continue
         one.reasons += _misplaced(one.path, one.record)
-        if _kept_at(one.record, results).exists():
+        if one.record.run_id in runs:
             one.reasons.append(f"this run is in {results} already")
         if earlier := [other.path for other in found[:number] if _same_run(other.record, one.record)]:
             one.reasons.append(f"the same run as {earlier[0]}")
@@ -87,12 +87,16 @@ def check(paths: Sequence[Path], results: Path, allow_unknown_stream: bool = Fal
 class _Pool:
     """Where peers come from: the records at hand; where there are none, those submitted before."""
 
-    def __init__(self, kept: Sequence[Record], results: Path, submitted: Sequence[Submission]) -> None:
-        self.kept, self.results, self.submitted = kept, results, submitted
+    def __init__(self, kept: Sequence[tuple[Path, Record]], submitted: Sequence[Submission]) -> None:
+        self.kept, self.submitted = [record for _, record in kept], submitted
+        self._places = {record.run_id: path for path, record in kept}
         self._read: dict[str, Peer] = {}
 
     def peers(self, submission: Submission) -> list[Peer]:
-        """At most two: one on the same pictures, from the same base if there is such a one; one of the same seed."""
+        """On the same pictures: one from the same base if there is such a one, and one of the same seed.
+
+        Where no record at hand is from the same base, one that was submitted before, if there is such a one.
+        """
         record = submission.record
         assert record is not None
         alike = [other for other in self.kept if _pictures(other) == _pictures(record) and other.rounds]
@@ -100,31 +104,30 @@ class _Pool:
         same_base.sort(key=lambda other: not other.rounds[0].scene_pairs)  # those first with which more can be compared
         same_seed = [other for other in alike if other.seed == record.seed]
         chosen = {other.run_id: other for part in (same_base or alike, same_seed) for other in part[:1]}
-        if chosen:
-            return [self._peer(run_id, other) for run_id, other in chosen.items()]
-        earlier = self.submitted[: self.submitted.index(submission)]
-        return [
+        peers = [self._peer(run_id, other) for run_id, other in chosen.items()]
+        return peers if same_base else [*peers, *self._earlier(submission)]
+
+    def _earlier(self, submission: Submission) -> list[Peer]:
+        """One without a fault among those submitted before, from the same base if there is such a one."""
+        record = submission.record
+        assert record is not None
+        peers = [
             Peer(other.record, other.predictions)
-            for other in earlier
+            for other in self.submitted[: self.submitted.index(submission)]
             if other.record is not None and other.predictions is not None
             if not other.reasons and _pictures(other.record) == _pictures(record)
-        ][:1]
+        ]
+        return sorted(peers, key=lambda peer: peer.record.base.sha256 != record.base.sha256)[:1]
 
     def _peer(self, run_id: str, record: Record) -> Peer:
         if run_id not in self._read:
-            self._read[run_id] = Peer(record, files.read_predictions(_kept_at(record, self.results)))
+            self._read[run_id] = Peer(record, files.read_predictions(self._places[run_id]))
         return self._read[run_id]
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
-        inside = sorted(filter(_submitted(path), path.rglob("*.json"))) if path.is_dir() else []
-        yield from inside or [path]
-
-
-def _submitted(folder: Path) -> Callable[[Path], bool]:
-    """Whether a file below ``folder`` was put there by its user: archives and systems add others."""
-    return lambda path: not any(p.startswith(".") or is_leftover(p) for p in path.relative_to(folder).parts)
+        yield from (files.files_below(path) if path.is_dir() else []) or [path]
 
 
 def _read(path: Path) -> Submission:

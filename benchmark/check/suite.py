@@ -66,14 +66,16 @@ def run_check(name: str, folder: Path, report: Path | None = None, update: bool 
     suite = baselines.read(path)
     unknown = [cell.name for cell in suite.cells if not cell.known]
     if not update and (unknown or suite.platform is None):
-        raise ValueError(f"{path}: {unknown[:1] or 'it'} has no outcomes yet: run check --suite {name} --update")
+        raise ValueError(
+            f"{path}: {unknown[0] if unknown else 'it'} has no outcomes yet: run check --suite {name} --update"
+        )
     if report is not None:
         if update:
             raise ValueError("--junit is for a check, not for --update: give one")
         check_file("--junit", report, inputs=[path])
     if update:
         check_file("--baselines", path)
-    measured, platform = _measure_all(suite, quiet)
+    measured, platform = _measure_all(suite, path, quiet)
     if update:
         _update(suite, measured, platform, path)
         return True
@@ -120,12 +122,15 @@ def _update(suite: Suite, measured: list[Measured], platform: Platform, path: Pa
 # Running
 
 
-def _measure_all(suite: Suite, quiet: bool) -> tuple[list[Measured], Platform]:
+def _measure_all(suite: Suite, path: Path, quiet: bool) -> tuple[list[Measured], Platform]:
     """The cells' outcomes, one after the other, and the platform they were made on."""
     with tempfile.TemporaryDirectory() as scratch, Reporter(quiet) as reporter:
         jobs: list[Jobs] = []
-        for cell in suite.cells:  # a bad name is refused at once; bases are shared
-            jobs.append(Jobs(_request(cell, Path(scratch)), reporter, jobs[0].loaded if jobs else None))
+        for number, cell in enumerate(suite.cells, 1):  # a bad name is refused at once; bases are shared
+            try:
+                jobs.append(Jobs(_request(cell, Path(scratch)), reporter, jobs[0].loaded if jobs else None))
+            except ValueError as error:
+                raise ValueError(f"{path}: cell {number}: {error}") from None
 
         # only now, as these take seconds to import
         from benchmark.check.yardstick import Yardstick

@@ -76,7 +76,8 @@ def _of_stream(rows: Sequence[list[Record]]) -> Iterator[Entry]:
     for runs in rows:
         by_method[runs[0].method.name].append(runs)
     for variants in by_method.values():
-        chosen = [runs for runs in variants if _is_tuned(runs[0])] or variants
+        alike = [runs for runs in variants if _data(runs[0]) == data] or variants
+        chosen = [runs for runs in alike if _is_tuned(runs[0])] or alike
         usual = data | _most_common((_development(runs[0]), len(runs)) for runs in chosen)
         for runs in variants:
             own = _data(runs[0]) | _development(runs[0])

@@ -66,9 +66,13 @@ def _class_rows(result: RoundResult) -> Iterator[list[str]]:
     worst = min(result.protected, key=lambda name: counts[name].change)
     for name, own in counts.items():
         mark = {result.target: " (target)", worst: " (worst protected)"}.get(name, "")
-        shares = ["–" if math.isnan(share) else f"{100 * share:.1f}" for share in (own.old_accuracy, own.new_accuracy)]
-        p_value = _p_value(significance.mcnemar(own)) if name in result.protected else "–"
+        shares = map(_share, (own.old_accuracy, own.new_accuracy))
+        p_value = shown_p_value(significance.mcnemar(own)) if name in result.protected else "–"
         yield [one_line(name) + mark, str(own.n), *shares, points(own.change), str(own.lost), str(own.won), p_value]
+
+
+def _share(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def scenes_title(result: RoundResult) -> str:
@@ -80,9 +84,10 @@ def scenes_title(result: RoundResult) -> str:
 def _scene_rows(result: RoundResult) -> Iterator[list[str]]:
     for name, entry in result.scene_pairs.items():
         own = entry.counts
-        shares = [f"{100 * share:.1f}" for share in (scene_pairs.CHANCE[name], own.old_accuracy, own.new_accuracy)]
+        shares = map(_share, (scene_pairs.CHANCE[name], own.old_accuracy, own.new_accuracy))
         yield [name, scene_pairs.MEANINGS[name], *shares, points(own.change), str(own.lost), str(own.won)]
 
 
-def _p_value(value: float) -> str:
+def shown_p_value(value: float) -> str:
+    """A p-value as it is shown everywhere."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"

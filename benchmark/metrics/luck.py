@@ -124,5 +124,8 @@ def strict_probability(images: int, flips: float, gain: float = 0.0) -> float:
 @cache
 def _kept_by_luck(flips: int) -> float:
     """P(Binomial(flips, 1/2) <= flips / 2), by symmetry: half the probability of no tie, plus that of a tie."""
-    tie = 0.0 if flips % 2 else math.comb(flips, flips // 2) / 2**flips
-    return (1 + tie) / 2
+    if flips % 2:
+        return 0.5
+    if flips > 10_000:  # the integers below have as many bits
+        return (1 + math.exp(math.lgamma(flips + 1) - 2 * math.lgamma(flips // 2 + 1) - flips * math.log(2))) / 2
+    return (1 + math.comb(flips, flips // 2) / 2**flips) / 2

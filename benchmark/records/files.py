@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
 import uuid
 import zlib
@@ -151,7 +152,7 @@ def read(path: Path) -> Record:
         place = ".".join(map(str, first["loc"])) or "the record"
         reason = f"{place}: {first['msg'].removeprefix('Value error, ')}" + (f" (and {others} more)" if others else "")
     except (OSError, ValueError, RecursionError) as error:  # also bad JSON and bad UTF-8
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = f"is no record ({getattr(error, 'strerror', None) or error}): give the .json file that a run has made"
     raise ValueError(f"{path}: {' '.join(reason.split())}")
 
 
@@ -168,20 +169,26 @@ def _check_version(version: Any) -> None:
 
 
 def read_all(results: Path) -> list[Record]:
-    """All records under ``results``, sorted by scenario, method, seed and run id.
+    """All records under ``results``, sorted by scenario, method, seed and run id; raises as ``read_placed``."""
+    return [record for _, record in read_placed(results)]
+
+
+def read_placed(results: Path) -> list[tuple[Path, Record]]:
+    """The same with the file of each.
 
     Raises:
-        ValueError: if there is no folder of records, or one cannot be read, is not the run its name says or is there
-            twice.
+        ValueError: if there is no folder of records, or one cannot be read, is not the run its name says, lies in no
+            stream's folder or is there twice.
+        OSError: if a folder cannot be listed.
     """
     folder = Path(results) / "records"
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; make records with `python -m benchmark run`")
     found, places = [], dict[str, Path]()
     with no_collection():
-        for path in sorted(folder.glob("*/*.json")):
-            if any(part.startswith(".") or is_leftover(part) for part in path.parts[-2:]):
-                continue
+        for path in files_below(folder):
+            if path.parent.parent != folder:
+                raise ValueError(f"{path}: is in no stream's folder; move it to {folder}/STREAM, or elsewhere")
             record = read(path)
             run_id = record.run_id
             if not path.stem.endswith(f"-{run_id}"):
@@ -189,7 +196,20 @@ def read_all(results: Path) -> list[Record]:
             if (other := places.setdefault(run_id, path)) != path:
                 raise ValueError(f"{path}: is the same run as {other}, which must count once; delete one of the two")
             found.append((record.scenario.name, record.method.name, record.seed, run_id, str(path), record))
-        return [record for *_, record in sorted(found, key=itemgetter(slice(-1)))]
+        return [(Path(path), record) for *_, path, record in sorted(found, key=itemgetter(slice(-1)))]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All .json files but hidden ones and those that systems leave behind."""
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    files = []
+    for parent, folders, names in os.walk(folder, onerror=stop):
+        folders[:] = [name for name in folders if not (name.startswith(".") or is_leftover(name))]
+        files += [Path(parent, name) for name in names if not (name.startswith(".") or is_leftover(name))]
+    return sorted(path for path in files if path.suffix == ".json")
 
 
 def read_predictions(path_of_record: Path) -> pd.DataFrame:
@@ -205,8 +225,11 @@ def read_predictions(path_of_record: Path) -> pd.DataFrame:
         text = io.StringIO(gzip.decompress(path.read_bytes()).decode(), newline="")
         table = pd.read_csv(text, dtype=str, keep_default_na=False, lineterminator="\n")
         return table[_columns(table)].astype({"round": int, "index": int})
-    except (OSError, EOFError, KeyError, ValueError, zlib.error) as error:
-        raise ValueError(f"{path}: no predictions to be read: {' '.join(str(error).split())}") from error
+    except (OSError, EOFError, KeyError, ValueError, OverflowError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ValueError(
+            f"{path}: no predictions to be read ({reason}): they belong beside the record, or run it again"
+        ) from error
 
 
 def recompute(record: Record, predictions: pd.DataFrame) -> list[str]:

@@ -174,7 +174,7 @@ class ScenarioInfo(_Model):
     fingerprint: str
     training_fingerprint: str
     classes: tuple[str, ...]
-    rounds: int = Field(ge=1)
+    rounds: int = Field(ge=1, le=10_000)
     options: PlainDict
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.leaderboard.families import family
-from benchmark.leaderboard.one_run import scenes_title
+from benchmark.leaderboard.one_run import scenes_title, shown_p_value
 from benchmark.leaderboard.page.reproduce import command
 from benchmark.leaderboard.verdicts import (
     mean_luck_rate,
@@ -124,7 +124,7 @@ def _class(name: str, result: RoundResult) -> list[Any]:
     counts = result.test[name].counts
     role = "target" if name == result.target else "protected" if name in result.protected else ""
     p_value = significance.mcnemar(counts) if role == "protected" else None
-    flips = [counts.lost, counts.won, p_value and float(f"{p_value:.3g}")]
+    flips = [counts.lost, counts.won, "–" if p_value is None else shown_p_value(p_value)]
     return [name, role, counts.n, counts.old_correct, counts.new_correct, *flips]
 
 

@@ -76,7 +76,7 @@ function fixed(value, digits) {
   const tie = scaled - below === 0.5 && Number.isInteger(value * 2 ** (digits + 1));
   return (tie ? (below + (below % 2)) / 10 ** digits : value).toFixed(digits);
 }
-const points = (share) => (share === 0 ? "0.0" : (share > 0 ? "+" : "−") + fixed(Math.abs(100 * share), 1));
+const points = (share) => (Number.isNaN(share) ? "–" : share === 0 ? "0.0" : (share > 0 ? "+" : "−") + fixed(Math.abs(100 * share), 1));
 const percent = (share) => (share === null || Number.isNaN(share) ? "–" : fixed(100 * share, 1));
 const link = (kind, name, text) => element("a", { href: `#/${kind}/${encodeURIComponent(name)}` }, text);
 const verdict = (good, yes, no) => element("span", { class: good ? "good" : "bad" }, good ? `✓ ${yes}` : `✗ ${no}`);
@@ -144,7 +144,7 @@ function roundPart(round, number, run) {
     const remark = c === worst ? "worst protected" : role;
     if (remark) label.append(element("small", {}, remark));
     const moved = element("span", { class: now < before ? "bad" : now > before ? "good" : "" }, points(change(c)));
-    return [label, n, percent(before / n), percent(now / n), moved, lost, won, p === null ? "–" : p < 0.001 ? "<0.001" : fixed(p, 3)];
+    return [label, n, percent(before / n), percent(now / n), moved, lost, won, p];
   });
   const verdicts = element("ul", { class: "verdicts" },
     element("li", { class: round.strict ? "good" : "bad" }, round.verdicts[0]),

@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmark.output.tables import canonical
 from benchmark.records.schema import Record
 from scenarios import SCENARIOS
+from scenarios.wording import quoted
 
 BASES = Path(str(files("scenarios") / "bases"))
 
@@ -31,7 +32,8 @@ def command(record: Record) -> str:
             words += ["--option", "external=DATA"]
     if "target" in flags:
         words += ["--target", str(options.pop("target", ""))]
-        words += ["--protected", ",".join(map(str, options.pop("protected", [])))]
+        if isinstance(protected := options.pop("protected", None), list):
+            words += ["--protected", ",".join(quoted(str(name)) for name in protected)]
     for flag, values in (("--option", options), ("--set", record.method.settings)):
         for key, value in values.items():
             words += [flag, f"{key}={canonical(value)}"]

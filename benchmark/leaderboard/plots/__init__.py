@@ -14,7 +14,7 @@ from benchmark.records.files import record_path
 from benchmark.records.schema import Record
 
 KINDS = {  # the ending of a file's name, and the function that draws it
-    "": gains.draw,
+    "-gains": gains.draw,
     "-tolerance": tolerance.draw,
     "-rates": rates.draw,
     "-classes": classes.draw,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.leaderboard.plots.drawing import PAPER, Picture
-from benchmark.leaderboard.plots.groups import Groups, leading, rounds
+from benchmark.leaderboard.plots.groups import Groups, complete, leading, rounds
 from benchmark.output.tables import points
 from benchmark.records.schema import RoundResult
 
@@ -25,6 +25,7 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
     import seaborn as sns
     from matplotlib.colors import SymLogNorm
 
+    groups = complete(groups)
     if not groups:
         return None
     groups, which = leading(groups)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import cycle, product
 
 from benchmark.leaderboard.plots.drawing import INK, Picture
-from benchmark.leaderboard.plots.groups import Groups, leading
+from benchmark.leaderboard.plots.groups import Groups, complete, leading
 from benchmark.records.schema import Record
 
 MOST_CLASSES = 8  # of more protected classes, the extremes and the median are drawn
@@ -24,7 +24,9 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
     import pandas as pd
     import seaborn as sns
 
-    groups, which = leading({name: runs for name, runs in groups.items() if any(map(_has_some, runs))}, MOST_ROWS)
+    groups, which = leading(
+        {name: runs for name, runs in complete(groups).items() if any(map(_has_some, runs))}, MOST_ROWS
+    )
     rows = [row for name, runs in groups.items() for row in _rows(name, runs)]
     if not rows:
         return None
@@ -46,8 +48,16 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
         side.set_ylabel(EXCESS)
     for foot in panels[-1]:
         foot.set_xlabel(STEP)
-    lines, names = panels[0][0].get_legend_handles_labels()
-    figure.legend(lines, names, title="protected class", loc="center left", bbox_to_anchor=(0.92, 0.5), frameon=False)
+    drawn = {name: line for axes in panels.flat for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    names = [name for name in looks if name in drawn]  # a class may be kept in later rounds alone
+    figure.legend(
+        [drawn[name] for name in names],
+        names,
+        title="protected class",
+        loc="center left",
+        bbox_to_anchor=(0.92, 0.5),
+        frameon=False,
+    )
     sns.despine(figure, left=True, bottom=True)
     last = means[means[STEP] == means.groupby(["method", "round"])[STEP].transform("max")]
     told = "; ".join(f"{', '.join(key)}: {value:+.3f}" for *key, _, value in last.itertuples(index=False))

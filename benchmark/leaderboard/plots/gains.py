@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.leaderboard.families import family
 from benchmark.leaderboard.plots.drawing import GAIN, INK, SAFETY, Picture, families_legend, look, name_column
-from benchmark.leaderboard.plots.groups import Groups, rounds
+from benchmark.leaderboard.plots.groups import Groups, complete, rounds
 from benchmark.metrics import preservation
 from benchmark.output.tables import points
 
@@ -24,6 +24,7 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
     import pandas as pd
     import seaborn as sns
 
+    groups = complete(groups)
     if not groups:
         return None
     frame = pd.DataFrame(

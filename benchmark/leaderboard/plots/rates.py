@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark.leaderboard.families import family
 from benchmark.leaderboard.plots.drawing import INK, Picture, look
-from benchmark.leaderboard.plots.groups import Groups, leading, rounds
+from benchmark.leaderboard.plots.groups import Groups, leading, outcomes, rounds
 from benchmark.leaderboard.verdicts import mean_luck_rate
 from benchmark.metrics import intervals
 from benchmark.output.tables import percent, percent_interval
@@ -23,9 +23,9 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
     figure, axes = plt.subplots(figsize=(7, 0.9 + 0.21 * len(groups)))
     told = []
     for place, (name, runs) in enumerate(groups.items()):
-        results = rounds(runs)
+        results, number = rounds(runs), len(outcomes(runs))
         kept = sum(result.strictly_preserved for result in results)
-        rate, luck, interval = kept / len(results), mean_luck_rate(results), intervals.rate_interval(kept, len(results))
+        rate, luck, interval = kept / number, mean_luck_rate(results), intervals.rate_interval(kept, number)
         own = look(family(runs[0].method.name))
         axes.plot(
             [100 * end for end in interval], [place, place], color=own["color"], linewidth=2, solid_capstyle="butt"
@@ -37,7 +37,7 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
     axes.set(xlim=(-1, 101), ylim=(len(groups) - 0.4, -0.6), xlabel="rounds strictly preserved (%), with 95 % interval")
     axes.set_title(f"{scenario}: a rate is earned where its whole interval lies right of luck{which}")
     axes.grid(axis="y", visible=False)
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     sns.despine(figure, left=True, bottom=True)
     return Picture(
         figure,

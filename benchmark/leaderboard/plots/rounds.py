@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark.leaderboard.families import family
 from benchmark.leaderboard.plots.drawing import GAIN, INK, SAFETY, Picture, look, name_column
-from benchmark.leaderboard.plots.groups import Groups, leading
+from benchmark.leaderboard.plots.groups import Groups, complete, leading
 from benchmark.output.tables import points
 
 
@@ -14,7 +14,7 @@ def draw(scenario: str, groups: Groups) -> Picture | None:
     import numpy as np
     import seaborn as sns
 
-    groups, which = leading({name: runs for name, runs in groups.items() if len(runs[0].rounds) > 1})
+    groups, which = leading({name: runs for name, runs in complete(groups).items() if len(runs[0].rounds) > 1})
     if not groups:
         return None
     longest = max((runs[0].rounds for runs in groups.values()), key=len)

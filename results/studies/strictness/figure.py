@@ -2,7 +2,7 @@
 
     python -m results.studies.strictness.figure
 
-writes ``strictness.svg`` beside this file. Nothing is simulated: see ``benchmark.luck.strict_probability``.
+writes ``strictness.svg`` beside this file. Nothing is simulated: see ``benchmark.metrics.luck.strict_probability``.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ def picture() -> Picture:
     by_gain.axvline(0, color=INK, linewidth=1)
     by_gain.set(xlabel="true change of every protected class (points)", ylabel="strictly preserved (%)")
     by_gain.set_title(f"{FLIPS:.0%} of predictions flip")
-    by_gain.legend(title="protected classes", frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.35))
-    sns.lineplot(flips(), x="flips", ax=by_flips, legend=False, **look)
+    by_gain.get_legend().remove()
+    sns.lineplot(flips(), x="flips", ax=by_flips, **look)
     by_flips.set(xlabel="predictions that flip (%)", xscale="log")
     by_flips.xaxis.set_major_formatter("{x:g}")
     by_flips.set_title("No true change: by luck alone")
+    by_flips.legend(title="protected classes", frameon=False, loc="upper right")
     return Picture(
         figure,
         "When strictness is luck",

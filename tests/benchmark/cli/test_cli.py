@@ -28,7 +28,7 @@ def test_run_prints_json_alone_and_show_and_leaderboard_read_its_records(command
     code, out, _ = command("show", str(record))
     assert code == 0 and "f (target)" in out
     code, out, _ = command("leaderboard", "--results", "runs")
-    assert code == 0 and "mds" in Path("runs/leaderboard.md").read_text() and Path("runs/plots/toy.svg").is_file()
+    assert code == 0 and "mds" in Path("runs/leaderboard.md").read_text() and Path("runs/plots/toy-gains.svg").is_file()
 
 
 def test_what_is_finished_is_not_run_again_unless_forced(command):

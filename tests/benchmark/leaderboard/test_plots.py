@@ -29,7 +29,7 @@ def drawn(runs, folder: Path) -> dict[str, str]:
 def test_the_same_records_give_the_same_bytes(tmp_path):
     runs = [*EXAMPLE, diverged("broken", 0)]
     first = drawn(runs, tmp_path / "a")
-    assert list(first) == ["driving.svg", "driving-tolerance.svg", "driving-rates.svg", "driving-classes.svg"]
+    assert list(first) == ["driving-gains.svg", "driving-tolerance.svg", "driving-rates.svg", "driving-classes.svg"]
     assert drawn(list(reversed(runs)), tmp_path / "b") == first
     assert drawn(runs[:-2], tmp_path / "c") != first
 
@@ -54,7 +54,7 @@ def test_every_plot_has_a_title_and_its_numbers_in_words(tmp_path):
         assert root.get("role") == "img" and root.findtext(f"{SVG}title", "").startswith("driving: "), name
         words = root.findtext(f"{SVG}desc", "")
         assert all(method in words for method in ("frozen", "joint", "naive", "mds"))
-    words = drawn(EXAMPLE, tmp_path)["driving.svg"]
+    words = drawn(EXAMPLE, tmp_path)["driving-gains.svg"]
     assert "naive +25.0 at −15.0" in words, "gains 30 and 20, DevSafety −10 and −20"
 
 

@@ -418,7 +418,7 @@ def test_more_than_one_fault_is_said(tmp_path: Path) -> None:
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"records: no such folder; make records with `python -m benchmark run`"):
         files.read_all(tmp_path)
-    with pytest.raises(ValueError, match=r"x\.json: No such file"):
+    with pytest.raises(ValueError, match=r"x\.json: is no record \(No such file or directory\): give the \.json"):
         files.read(tmp_path / "x.json")
     with pytest.raises(ValueError, match=r"x\.csv\.gz: no predictions"):
         files.read_predictions(tmp_path / "x.json")
