@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -177,6 +178,12 @@ def test_scene_pairs_of_one_base_are_the_same(submit, honest, tmp_path, results,
     assert any("scene pairs: group of the base is not that of mds seed 1" in line for line in lines) == bool(code)
 
 
+def test_scene_pairs_may_not_be_left_out(submit, honest, tmp_path, results):
+    forged(committed("mds-seed1"), results, scenes(30))
+    code, lines = submit(forged(honest, tmp_path / "forged", in_round(scene_pairs={})))
+    assert code == 1 and "scene pairs: there are none of group, which mds seed 1 has" in "\n".join(lines)
+
+
 PROBED = {
     "image_size": 64,
     "target_images": 400,
@@ -189,6 +196,10 @@ PROBED = {
 
 def in_part(part: str, **changes: Any) -> Callable[[Content], object]:
     return lambda content: content[part].update(changes)
+
+
+def constraints(**violations: list[Any]) -> Callable[[Content], object]:
+    return in_round(constraints={"steps": [80], "violations": violations})
 
 
 def better(content: Content) -> None:
@@ -231,6 +242,9 @@ FORGERIES: dict[str, tuple[Callable[[Content], object], str]] = {
     "validation left out": (in_round(val={}), "validation counts of some classes are missing"),
     "a loss that is no number": (in_round(losses=["NaN"] * 80), "losses are not all finite"),
     "fewer steps": (in_round(losses=[0.1] * 79), "79 losses for 80 steps"),
+    "less than no time": (in_round(seconds=-1e9), "in rounds of"),
+    "constraints of nobody": (constraints(nobody=[0.5]), "constraints of classes that are not protected: nobody"),
+    "constraints that are no numbers": (constraints(clear=["NaN"]), "constraints are not all finite"),
     "no environment": (in_part("environment", python=""), "the environment is not described"),
     "the future": (lambda content: content.update(created="2999-01-01T00:00:00+00:00"), "created in the future"),
     "a tuning seed": (lambda content: content.update(seed=1001), "seed 1001"),
@@ -351,6 +365,32 @@ def test_a_new_folder_compares_what_is_submitted_with_each_other(submit, honest,
     code, lines = submit(honest, other)
     assert code == 1 and "1 of 6600 predictions of the base are not those of mds seed 0" in "\n".join(lines)
     assert submit(honest)[0] == 0 and (results / "records" / STREAM / honest.name).is_file()
+
+
+def test_records_of_a_new_base_are_compared_with_each_other(submit, honest, tmp_path):
+    """Although others on the same pictures are kept."""
+    base = in_part("base", sha256="b" * 64)
+    one = forged(honest, tmp_path / "one", base)
+    other = forged(committed("mds-seed2"), tmp_path / "other", base, tamper=wrong_otherwise)
+    code, lines = submit(one, other)
+    assert code == 1 and lines[0].endswith("fine")
+    assert "1 of 6600 predictions of the base are not those of mds seed 0" in "\n".join(lines)
+
+
+def test_records_may_be_kept_in_a_folder_of_another_name(submit, honest, results):
+    (results / "records" / STREAM).rename(results / "records/mine")
+    assert submit(honest)[0] == 0
+    code, lines = submit(copied(committed("mds-seed1"), honest.parent / "again"))
+    assert code == 1 and lines[0].endswith("already")
+
+
+def test_numbers_that_no_table_holds_are_told_in_one_line(submit, honest):
+    file = honest.with_suffix(".csv.gz")
+    lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+    lines[1] = lines[1].replace("0", str(10**30), 1)
+    file.write_bytes(gzip.compress("\n".join([*lines, ""]).encode()))
+    code, told = submit(honest)
+    assert code == 1 and "no predictions to be read" in told[0]
 
 
 def test_names_cannot_rewrite_the_terminal(submit, honest, tmp_path):

@@ -266,7 +266,10 @@ def test_a_method_that_raises_is_a_regression_and_no_baseline(check, folder, mon
         (lambda suite: suite["cells"][0].update(seeds=[0]), "seeds"),
         (lambda suite: suite["cells"][0].update(seeds=[0, 0]), "distinct"),
         (lambda suite: suite["cells"][0].update(sceanrio="toy"), "sceanrio"),
-        (lambda suite: suite["cells"][0].update(method="mdss"), "did you mean 'mds'"),
+        (
+            lambda suite: suite["cells"][0].update(method="mdss"),
+            "toy.json: cell 1: unknown method 'mdss': did you mean 'mds'",
+        ),
         (lambda suite: suite["cells"][0]["settings"].update(stepps=3), "did you mean 'steps'"),
         (lambda suite: suite["cells"][0].update(outcomes=[]), "--update"),
         (lambda suite: suite.update(cells=suite["cells"] * 2), "twice"),

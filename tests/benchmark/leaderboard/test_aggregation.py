@@ -126,6 +126,13 @@ def test_equal_preserved_gains_go_by_tolerant_gain_and_what_was_not_scored_is_la
     assert list(frame["gain_within_1"])[:2] == [0.20, 0] and list(frame["gain_within_2"])[:2] == [0.20, 0.38]
 
 
+def test_runs_on_other_data_do_not_decide_what_is_usual() -> None:
+    usual = [record(name, seed, (10, 0, 0)) for name in ("mds", "naive") for seed in range(3)]
+    data = {"scenario": {"fingerprint": "f2"}, "as_method": {"settings": {"lr": 0.1}}}
+    frame = table([*usual, *(record("mds", seed, (10, 0, 0), **data) for seed in range(5))])
+    assert list(frame["variant"])[:2] == ["", ""] and "other data" in frame["variant"].iloc[-1]
+
+
 def test_diverged_runs_are_counted_and_shown() -> None:
     frame = table([record("mds", 0, (10, 0, 0)), diverged("mds", 1), diverged("mds", 2)])
     found = row(frame, "mds")

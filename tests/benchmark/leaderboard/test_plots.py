@@ -13,7 +13,7 @@ import pytest
 from benchmark.leaderboard import plots
 from benchmark.leaderboard.aggregation import frames
 from benchmark.leaderboard.families import family
-from benchmark.leaderboard.plots import classes, drawing, gains, tolerance
+from benchmark.leaderboard.plots import classes, constraints, drawing, gains, tolerance
 from benchmark.leaderboard.plots.groups import named_groups
 from benchmark.leaderboard.text import to_markdown
 from tests.benchmark.example_records import EXAMPLE, diverged, record, round_of
@@ -85,6 +85,44 @@ def test_a_stream_of_rounds_has_a_plot_of_them_and_leaves_none_behind(tmp_path):
     assert "mds, DevSafety (points): 0.0, −4.0" in (tmp_path / "plots/driving-rounds.svg").read_text()
     drawn(EXAMPLE, tmp_path)
     assert not (tmp_path / "plots/driving-rounds.svg").exists()
+
+
+def test_a_diverged_run_counts_in_plots_as_in_tables(tmp_path):
+    words = drawn(
+        [*(record("mds", seed, (10, 0, 0)) for seed in (0, 1)), diverged("mds", 2), diverged("mds", 3)], tmp_path
+    )
+    assert "mds +5.0, +5.0, +5.0" in words["driving-tolerance.svg"], (
+        "half of the runs gain 10 points, the others nothing"
+    )
+    assert "mds 50.0 % [6.8, 93.2]" in words["driving-rates.svg"]
+    assert "mds +10.0 at 0.0" in words["driving-gains.svg"], "of what was measured"
+
+
+def test_methods_that_always_diverge_are_drawn_at_nothing(tmp_path):
+    words = drawn([*EXAMPLE, diverged("broken", 0)], tmp_path)
+    assert "broken 0.0, 0.0, 0.0" in words["driving-tolerance.svg"] and "broken 0.0 %" in words["driving-rates.svg"]
+
+
+def test_streams_have_no_plot_in_common(tmp_path):
+    runs = [
+        one
+        for name in ("mine", "mine-rounds")
+        for one in [record("mds", 0, (10, 0, 2), (5, -1, 2), scenario={"name": name})]
+    ]
+    paths = plots.write_all(runs, tmp_path)
+    assert len(set(paths)) == len(paths)
+
+
+def test_the_legend_has_the_classes_of_all_rounds():
+    one = record("mds", 0, (10, 0, 2), (5, -1, -4)).model_dump(mode="json")
+    for result, name in zip(one["rounds"], ("clear", "partly cloudy"), strict=True):
+        result["constraints"] = {"steps": [4, 8], "violations": {name: [0.5, -0.25]}}
+    groups = named_groups([type(EXAMPLE[0]).model_validate(one)])
+    with drawing.style():
+        picture = constraints.draw("driving", groups)
+        (legend,) = picture.figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == ["clear", "partly cloudy"]
+        picture.svg()
 
 
 def test_constraints_are_drawn_where_a_record_has_them(tmp_path):

@@ -161,3 +161,10 @@ def test_luck_rate_predicts_how_often_change_free_rounds_are_strict(classes: int
     assert error == 0
     assert strict == pytest.approx(predicted, abs=3.5 * math.sqrt(predicted * (1 - predicted) / len(rounds)))
     assert predicted == pytest.approx(luck.strict_probability(images, flips) ** classes, abs=0.02)
+
+
+def test_very_many_flips_take_no_time_and_agree_with_the_exact_sum() -> None:
+    exact = (1 + math.comb(10_002, 5_001) / 2**10_002) / 2
+    for flips, wanted in ((10_002, exact), (10_003, 0.5), (2_000_000, 0.5 + 0.5 / math.sqrt(math.pi * 1_000_000))):
+        counts = flipped(flips // 2, flips - flips // 2, n=3_000_000)
+        assert luck.luck_rate({"a": counts}, ["a"]).rate == pytest.approx(wanted, rel=1e-9)

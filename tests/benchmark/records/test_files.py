@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -517,3 +518,23 @@ def test_recompute_catches_tampered_predictions(
     tamper: Callable[[pd.DataFrame], pd.DataFrame], mismatches: int
 ) -> None:
     assert len(files.recompute(record(), tamper(predictions()))) == mismatches
+
+
+@pytest.mark.parametrize("place", ["records", "records/deep/deeper"])
+def test_a_record_in_no_streams_folder_is_named(tmp_path, place):
+    path = files.write(record(), predictions(), tmp_path)
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    stray = path.rename(tmp_path / place / path.name)
+    with pytest.raises(ValueError, match=f"{re.escape(str(stray))}: is in no stream's folder; move it to"):
+        files.read_all(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path, monkeypatch):
+    files.write(record(), predictions(), tmp_path)
+
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(PermissionError, match="records"):
+        files.read_all(tmp_path)

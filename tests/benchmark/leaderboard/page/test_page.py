@@ -145,6 +145,13 @@ def test_flags_of_a_folder_of_photos_are_given_back():
     assert typed(words, "--model") == ["ViT-B-16"] and typed(words, "--pretrained") == ["openai"]
 
 
+@pytest.mark.parametrize("names", [["crane, bird", "heron", " x ", '"q"'], None, 5])
+def test_a_command_names_the_protected_classes_as_run_reads_them(names):
+    one = record("mds", 0, (10, 0, 0), scenario={"name": "folder", "options": {"target": "store", "protected": names}})
+    given = typed(shlex.split(reproduce.command(one)), "--protected")
+    assert [arguments.names_of(given, "--protected")] == [tuple(names)] if isinstance(names, list) else given == []
+
+
 @pytest.mark.slow
 def test_the_committed_page_is_made_of_the_records_and_plots():
     found = files.read_all(COMMITTED)
