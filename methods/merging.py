@@ -25,7 +25,7 @@ from methods.state_arithmetic import (
     task_vector,
     ties,
 )
-from methods.strategy import Hyperparameters, RoundStrategy, Score
+from methods.strategy import FEW, Hyperparameters, RoundStrategy, Score
 from methods.weight_space import State, WeightSpace, WeightSpaceSettings, snapshot
 
 INGREDIENTS = 4  # of a soup, as many as the points that are scored along a round's training
@@ -69,7 +69,9 @@ class FisherSettings(WeightSpaceSettings):
         min_length=1,
         description="tried on validation images; without any, the middle one is used",
     )
-    fisher_samples: int = Field(256, ge=1, description="images that a model's Fisher information is measured on")
+    fisher_samples: int = Field(
+        256, ge=1, description="images that a model's Fisher information is measured on", json_schema_extra=FEW
+    )
 
 
 class WiSEFT(WeightSpace):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from methods.saliency import Side, show, sides
 from methods.state_arithmetic import interpolate
-from methods.strategy import RoundStrategy
+from methods.strategy import FEW, RoundStrategy
 from methods.weight_space import State, WeightSpace, WeightSpaceSettings
 
 TINY = 1e-12  # in place of the norm of a weight that is 0
@@ -28,7 +28,12 @@ TINY = 1e-12  # in place of the norm of a weight that is 0
 class InputsSettings(WeightSpaceSettings):
     """Settings of methods that look at inputs."""
 
-    calibration: int = Field(256, ge=1, description="images of either side that layers are looked at with, at the most")
+    calibration: int = Field(
+        256,
+        ge=1,
+        description="images of either side that layers are looked at with, at the most",
+        json_schema_extra=FEW,
+    )
 
 
 class RegMeanSettings(InputsSettings):

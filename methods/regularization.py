@@ -20,7 +20,7 @@ from methods.finetune import Finetune, FinetuneSettings
 from methods.fisher import balanced_rows, fisher_information, image_gradients
 from methods.old_model import OldOutputs
 from methods.running_fisher import add_fisher, running_fisher
-from methods.strategy import Settings
+from methods.strategy import FEW, Settings
 
 
 class L2SPSettings(FinetuneSettings):
@@ -37,7 +37,9 @@ class EWCSettings(L2SPSettings):
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {"strength": (1e4, 1e5, 1e6, 1e7)}
 
     strength: float = Field(1e6, ge=0, description="lambda: weight of the penalty")
-    samples: int = Field(256, ge=1, description="protected images that the importance is measured on")
+    samples: int = Field(
+        256, ge=1, description="protected images that the importance is measured on", json_schema_extra=FEW
+    )
 
 
 class OnlineEWCSettings(EWCSettings):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 from torch import Tensor, nn
 
 from methods.batches import ImagePool, StepBatches
@@ -21,12 +22,21 @@ from methods.distributed import average_gradients
 Score = Callable[[str], Any]  # scores the model as it is now, under a name; a greater result is better
 
 
+FEW: JsonDict = {"quick": 8}  # of a setting that says how many images are looked at: as many do for a trial
+
+
 class Hyperparameters(BaseModel):
     """Frozen, checked settings. ``GRID`` says which values of which of them a search tries."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     GRID: ClassVar[dict[str, tuple[Any, ...]]] = {}
+
+    @classmethod
+    def quick(cls) -> dict[str, Any]:
+        """Values with which a trial takes seconds, of the settings whose fields have ``json_schema_extra=FEW``."""
+        extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
+        return {name: extra["quick"] for name, extra in extras.items() if isinstance(extra, dict) and "quick" in extra}
 
 
 class Settings(Hyperparameters):

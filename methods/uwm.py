@@ -26,10 +26,15 @@ from torch import nn
 
 from methods.clip import ClipClassifier
 from methods.saliency import carries, in_text_tower, rank, saliencies, sides
-from methods.strategy import RoundStrategy, Score, Settings
+from methods.strategy import FEW, RoundStrategy, Score, Settings
 from methods.weight_space import State, WeightSpace, WeightSpaceSettings
 
-CALIBRATION = Field(512, ge=1, description="images of either side that the weights are scored on, at the most")
+CALIBRATION = Field(
+    512,
+    ge=1,
+    description="images of either side that the weights are scored on, at the most",
+    json_schema_extra=FEW,
+)
 
 
 class UWMSettings(Settings):

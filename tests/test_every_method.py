@@ -16,7 +16,7 @@ from benchmark.running.runner import Run
 from benchmark.running.trial import run_trial
 from tests.methods.developing import RUNNABLE
 
-SMALL = {"steps": 3, "batch_size": 48, "samples": 8, "fisher_samples": 8, "calibration": 8}
+SMALL = {"steps": 3, "batch_size": 48}
 SIZES = {"target_images": 24, "protected_per_class": 4, "val_per_class": 4, "test_per_class": 4}
 
 
@@ -30,8 +30,7 @@ def stream_and_base(seed: int):
 def run(name: str, seed: int, device: str = "cpu"):
     """Record and predictions of a few steps."""
     strategy = methods.load(name)
-    fields = strategy.SETTINGS.model_fields.keys() - (set() if strategy.trains else {"steps", "batch_size"})
-    settings = strategy.SETTINGS(**{key: value for key, value in SMALL.items() if key in fields})
+    settings = strategy.SETTINGS(**strategy.SETTINGS.quick() | (SMALL if strategy.trains else {}))
     stream, base, info = stream_and_base(seed)
     return Run(stream, base, info, name, strategy, settings, device).execute()
 

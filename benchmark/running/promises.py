@@ -44,8 +44,9 @@ class Subject:
     name: str
 
     def settings(self, steps: int = STEPS) -> Any:
-        """The defaults with a small budget."""
-        return self.strategy.SETTINGS(**{"steps": steps, "batch_size": BATCH} if self.strategy.trains else {})
+        """The defaults with a small budget, and few images to look at besides."""
+        budget = {"steps": steps, "batch_size": BATCH} if self.strategy.trains else {}
+        return self.strategy.SETTINGS(**self.strategy.SETTINGS.quick() | budget)
 
     def develop(
         self,

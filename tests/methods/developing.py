@@ -50,8 +50,7 @@ def check_less_is_forgotten_than_by_finetuning(names, base, stream, steps: int =
 
 def measured_shortly(name: str, images: int = 24) -> dict[str, int]:
     """Settings by which a method measures its weights on few images."""
-    fields = methods.load(methods.run_as(name)).SETTINGS.model_fields
-    return {key: images for key in ("samples", "fisher_samples", "calibration") if key in fields}
+    return dict.fromkeys(methods.load(methods.run_as(name)).SETTINGS.quick(), images)
 
 
 def equal(one, other) -> bool:

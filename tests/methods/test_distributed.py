@@ -214,7 +214,7 @@ def fast(name: str) -> dict:
     """Settings of a short round with batches that do not divide evenly, and little to measure importance on."""
     from methods import load
 
-    wanted = {"steps": STEPS, "batch_size": BATCH, "samples": 7, "fisher_samples": 7, "calibration": 9}
+    wanted = {"steps": STEPS, "batch_size": BATCH} | dict.fromkeys(load(name).SETTINGS.quick(), 7)
     wanted["distance"] = "l2"  # pct's divergence multiplies differences of logarithms, and their rounding, by 10,000
     fields = load(name).SETTINGS.model_fields
     return {key: value for key, value in wanted.items() if key in fields and load(name).trains}

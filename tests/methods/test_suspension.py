@@ -38,7 +38,7 @@ from tests.conftest import make_toy_stream
 from tests.methods.developing import TRAINING
 
 STEPS = 6
-SMALL = {"steps": STEPS, "batch_size": 24, "lr": 3e-4, "samples": 4, "fisher_samples": 4, "calibration": 8}
+SMALL = {"steps": STEPS, "batch_size": 24, "lr": 3e-4}
 # on varied views they keep a copy of the old model
 OF_OLD_OUTPUTS = [
     "mds",
@@ -96,7 +96,8 @@ def world(name: str, base: nn.Module, augment: bool = False) -> dict[str, Any]:
 def begun(things: dict[str, Any], plugins: Sequence[Any] = (), model: nn.Module | None = None, **options: Any):
     """A strategy that is ready for the stream's first round, a selection the last of its plugins."""
     method, stream, base = things["method"], things["stream"], things["base"]
-    chosen = method.SETTINGS(**{key: value for key, value in SMALL.items() if key in method.SETTINGS.model_fields})
+    small = method.SETTINGS.quick() | SMALL
+    chosen = method.SETTINGS(**{key: value for key, value in small.items() if key in method.SETTINGS.model_fields})
     val = stream.data[0].val
     selection = Selection(val, torch.zeros_like(val.labels), stream.rounds[0], stream.classes, chosen.steps)
     strategy = method(
