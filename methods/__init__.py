@@ -6,6 +6,7 @@ Importing this package is cheap; ``load`` imports torch and Avalanche.
 from __future__ import annotations
 
 import csv
+import os
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -162,7 +163,7 @@ def _is_file(name: str) -> bool:
 def _from_file(name: str) -> type[RoundStrategy]:
     """The class of ``path/to/file.py:Class``, marked with a hash of its code: other code is another method."""
     file, _, class_name = name.rpartition(":")
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))  # noqa: PTH111 Path's own raises where there is no such user
     if not path.is_file():
         raise ValueError(f"--method {name}: no such file: {path}")
     try:

@@ -20,7 +20,7 @@ _owners: dict[str, Path] = {}  # top-level module: the folder of the method that
 
 def plain_path(file: str) -> str:
     """The one name of a file: as seen from the working directory, without detours, with forward slashes."""
-    path = Path(os.path.normpath(Path(file).expanduser()))
+    path = Path(os.path.normpath(os.path.expanduser(file)))  # noqa: PTH111 Path's own raises
     if path.is_absolute() or ".." in path.parts:
         try:
             path = Path(os.path.relpath(path.resolve(), Path.cwd().resolve()))

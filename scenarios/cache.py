@@ -7,11 +7,13 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from scenarios.on_disk import at_home
+
 
 def cache_folder() -> Path:
     """``MDS_BENCH_CACHE``, else ``mds-bench`` in the user's cache folder."""
     if folder := os.environ.get("MDS_BENCH_CACHE"):
-        return Path(os.path.expanduser(folder))  # noqa: PTH111 a user who is not known stays as written
+        return at_home(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mds-bench"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from scenarios.on_disk import at_home, digest
 from scenarios.table_files import MissingColumns, UnreadableTable, WrongColumns, read_table, with_slashes
 from scenarios.wording import some
 
@@ -23,7 +23,7 @@ def external_images(file: str, folders: Sequence[Path], title: str, scored: Iter
     Raises:
         ValueError: the CSV or a row of it cannot serve; the message has the line and the column.
     """
-    path = Path(os.path.expanduser(file)).absolute()  # noqa: PTH111 a user who is not known stays as written
+    path = at_home(file).absolute()
     labels: dict[Path, tuple[str, int]] = {}
     problems = []
     for line, row in _csv_rows(path):
@@ -54,13 +54,8 @@ def _copies(images: Sequence[Path], scored: Iterable[str]) -> dict[Path, str]:
     """Images -> those of ``scored`` that have the same bytes."""
     sizes = {image.stat().st_size for image in images}
     alike = [file for file in scored if os.path.isfile(file) and os.path.getsize(file) in sizes]  # noqa: PTH113, PTH202
-    content = {_digest(Path(file)): file for file in alike}
-    return {image: content[found] for image in images if (found := _digest(image)) in content} if content else {}
-
-
-def _digest(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").digest()
+    content = {digest(Path(file)): file for file in alike}
+    return {image: content[found] for image in images if (found := digest(image)) in content} if content else {}
 
 
 def _csv_rows(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scenarios.leftovers import is_leftover
+from scenarios.on_disk import at_home
 from scenarios.photo_kinds import readable_suffixes, why_left_out
 from scenarios.table_files import MissingColumns, UnreadableTable, WrongColumns, mistaken, read_table, with_slashes
 from scenarios.wording import some
@@ -67,7 +68,7 @@ def look(data: str) -> Found:
         ValueError: there is no such file, or it holds no classes, or a folder cannot be listed, or a row of the CSV
             cannot serve.
     """
-    root = Path(os.path.expanduser(data))  # noqa: PTH111 a user who is not known stays as written
+    root = at_home(data)
     if not data or not root.exists():
         raise ValueError(f"data: there is no {data!r}: give a folder of class-named folders of photos, or a CSV")
     found = _in_folder(root) if root.is_dir() else Found(_in_csv(root))

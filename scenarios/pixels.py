@@ -19,6 +19,7 @@ from torch import Tensor
 
 from scenarios.cache import cache_folder, delete_unused, limit_bytes
 from scenarios.decoding import TRANSFORM, UnreadablePhotos, decode
+from scenarios.on_disk import stamp
 from scenarios.pixel_file import PixelFile, reason
 
 CHUNK_BYTES, CHUNK_IMAGES = 32_000_000, 1_024  # made between two writes: the most that an interruption costs
@@ -63,20 +64,10 @@ def photo_store(paths: Sequence[Path], image_size: int) -> PixelStore:
     place = Path(os.path.commonpath(paths)).name if paths else ""
     return PixelStore(
         name=f"{place} photos {TRANSFORM} {digest}",
-        stamps=[_stamp(path) for path in paths],
+        stamps=[stamp(path) for path in paths],
         image_size=image_size,
         make=lambda rows: decode([paths[row] for row in rows], image_size),
     )
-
-
-def _stamp(path: Path) -> int:
-    """A number that is another one after the file was edited."""
-    try:
-        status = path.stat()
-    except OSError:
-        return -1  # opening it will fail too, and is reported with the other unreadable files
-    edition = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}".encode()  # the last: files may change places
-    return int.from_bytes(hashlib.blake2b(edition, digest_size=8).digest(), "big", signed=True)
 
 
 class PixelStore:

@@ -17,6 +17,7 @@ import torch
 
 from scenarios.decoding import TRANSFORM, UnreadablePhotos, decode
 from scenarios.external import external_images
+from scenarios.on_disk import at_home, stamp
 from scenarios.pixels import PixelStore, load_photos
 from scenarios.stream import PROBE, SCORED, TEST, DevelopmentStream, LabelledImages, Round, RoundData
 from scenarios.wording import some
@@ -96,7 +97,7 @@ def data_folder(data: str, source: Source) -> Path:
     remedy = f"give the folder of {source.title} with --data DIR or in {VARIABLE}; the data set is at {source.address}"
     if not data:
         raise ValueError(f"data: {remedy}, and never downloaded by this suite")
-    folder = Path(os.path.expanduser(data)).absolute()  # noqa: PTH111 a user who is not known stays as written
+    folder = at_home(data).absolute()
     if not folder.is_dir():
         raise ValueError(f"data: there is no folder {folder}: {remedy}")
     return folder
@@ -255,7 +256,7 @@ class _Images:
     def __init__(self, pool: Pool, image_size: int, at_once: Sequence[np.ndarray], later: Sequence[np.ndarray]) -> None:
         rows, known = np.unique(np.concatenate(at_once)), np.unique(np.concatenate([*at_once, *later]))
         stamps: Any = np.zeros(len(pool.files), dtype=np.int64)
-        stamps[known] = [_stamp(pool.files[row]) for row in known]
+        stamps[known] = [stamp(pool.files[row]) for row in known]
         digest = hashlib.sha256("\0".join(pool.files).encode(errors="surrogateescape"))
         digest.update(b"" if pool.boxes is None else pool.boxes.tobytes())
         self._groups = pool.groups
@@ -281,15 +282,6 @@ class _Images:
         taken = np.concatenate([rows[name] for name in names])
         groups = None if self._groups is None else [self._groups[row] for row in taken.tolist()]
         return LabelledImages(self._store.take(taken), torch.cat(labels), groups)
-
-
-def _stamp(file: str) -> int:
-    """A number that is another one after the file was edited."""
-    try:
-        status = os.stat(file)  # noqa: PTH116 a Path for each of a million files takes seconds
-    except OSError:
-        return -1  # opening it will fail too, and is reported with the other unreadable files
-    return hash((status.st_size, status.st_mtime_ns, status.st_ino))
 
 
 def _first(images: LabelledImages, count: int) -> LabelledImages:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from scenarios.decoding import unreadable
 from scenarios.folder import divided, needs, same_names, shortages
+from scenarios.on_disk import at_home, digest
 from scenarios.photos import SPLITS, Photo, look
 from scenarios.pixels import Progress
 from scenarios.real import VARIABLE
@@ -103,8 +103,7 @@ def verify_folder(data: str, decode: bool = False, progress: Progress | None = N
     found = look(data)
     splits = divided(found.photos)
     photos = [(photo, split) for parts in splits.values() for split, part in parts.items() for photo in part]
-    root = Path(os.path.expanduser(data))  # noqa: PTH111 a user who is not known stays as written
-    repeated, leaked = _duplicates(photos, root)
+    repeated, leaked = _duplicates(photos, at_home(data))
     return FolderReport(
         data=data,
         counts={label: {split: len(part) for split, part in parts.items()} for label, parts in splits.items()},
@@ -126,7 +125,9 @@ def _duplicates(photos: Iterable[tuple[Photo, str]], root: Path) -> tuple[list[s
     below = root if root.is_dir() else root.parent
     repeated: list[str] = []
     leaked: list[str] = []
-    for group in _alike(_alike([list(photos)], lambda photo: photo.path.stat().st_size), _digest):
+    for group in _alike(
+        _alike([list(photos)], lambda photo: photo.path.stat().st_size), lambda photo: digest(photo.path)
+    ):
         group.sort(key=lambda one: str(one[0].path))
         places = {(photo.label, "training" if split in TRAINING else split) for photo, split in group}
         named = [f"{_short(photo.path, below)} ({photo.label}, {split})" for photo, split in group]
@@ -146,11 +147,6 @@ def _alike(
             except OSError:
                 continue
         yield from (alike for alike in by_key.values() if len(alike) > 1)
-
-
-def _digest(photo: Photo) -> bytes:
-    with photo.path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _short(path: Path, below: Path) -> str:

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from scenarios.on_disk import at_home
+
 RUNS = Path("runs")  # where your own runs go
 RESULTS = Path("results")  # the committed records and the tables made from them
 BASELINES = RESULTS / "baselines"
@@ -43,14 +45,6 @@ class Commands(typer.Typer):
 def _shown(option: Any) -> str:
     """A flag, or an argument's name in capitals."""
     return str(option.opts[0]) if option.param_type_name == "option" else str(option.metavar or option.name).upper()
-
-
-def at_home(path: Path) -> Path:
-    """A path with ``~`` as the home folder: shells know it at the start of a word alone, not after ``--flag=``."""
-    try:
-        return path.expanduser()
-    except RuntimeError:  # no user of that name: a folder that is called so
-        return path
 
 
 def _paths_at_home(value: Any) -> Any:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from benchmark.arguments import known_scenario, seeds_of
-from benchmark.cli.app import at_home
 from methods import METHODS, missing_extra, run_as
 from scenarios import BUDGETS, FULL, SCENARIOS, full_name, rendered
+from scenarios.on_disk import at_home
 
 MethodOption = Annotated[
     list[str],

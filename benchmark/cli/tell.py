@@ -24,6 +24,7 @@ from benchmark.cli.options import (
     tuning_seeds,
 )
 from benchmark.output.files import check_file, check_outside
+from scenarios.on_disk import at_home
 
 data_app = Commands(help="Data sets on disk, and the contents of the streams.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
@@ -159,7 +160,8 @@ def sheet(
     """Draw a contact sheet of a scenario's test images, one row per class."""
     check_file("--out", out, ".png", ".webp", inputs=[data])
     options = scenario_options(scenario, option or [], data, target, protected)
-    check_outside("--out", out, options.get("data"))
+    if options.get("data"):
+        check_outside("--out", out, at_home(options["data"]))
     from benchmark.catalogue.sheets import draw_sheet
 
     draw_sheet(scenario, options, out, pair)

@@ -72,17 +72,14 @@ def locked(path: Path) -> Iterator[None]:
             return
 
 
-def check_outside(flag: str, path: Path, data: str | Path | None) -> None:
+def check_outside(flag: str, path: Path, data: Path) -> None:
     """Refuse to overwrite a file that lies among the photos of ``data``, a folder or a CSV in their folder.
 
     Raises:
         ValueError: ``path`` is such a file.
     """
-    if not data or not path.exists():
-        return
-    place = Path(data)
-    folder = (place if place.is_dir() else place.parent).resolve()
-    if path.resolve().is_relative_to(folder):
+    folder = (data if data.is_dir() else data.parent).resolve()
+    if path.exists() and path.resolve().is_relative_to(folder):
         raise ValueError(f"{flag} {path}: would overwrite a file among the photos in {folder}: name one elsewhere")
 
 

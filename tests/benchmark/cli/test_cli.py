@@ -168,6 +168,8 @@ def test_lists(command):
         (("run", "--method", "mds", "--scenario", "toy", "--base", "none.safetensors"), "no such checkpoint"),
         (("run", "--method", "mds", "--scenario", "toy", "--model", "ViT-B-32"), "needs weights"),
         (("run",), "--method"),
+        (("run", "--method", "~nobody-here/mine.py:Mine"), "no such file"),
+        (("try", "~nobody-here/mine.py:Mine"), "no such file"),
         (("data", "verify", "--scenario", "folder", "--data", "~nobody-here/photos"), "there is no '~nobody-here"),
         (("walk",), "No such command 'walk'. (usage: "),
         (("try", "--method", "mds"), "try [OPTIONS] {method}; see "),
