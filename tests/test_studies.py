@@ -86,3 +86,10 @@ def test_a_certificate_is_wrong_where_a_class_truly_lost_what_it_was_certified_n
     assert any_loss.split(" | ")[1:4] == one_point.split(" | ")[1:4] == ["2", "1", "1"]
     assert any_loss.split(" | ")[-2:] == one_point.split(" | ")[-2:] == ["3", "3 |"]
     assert two_points.split(" | ")[1:4] == ["2", "0", "0"] and two_points.split(" | ")[-2:] == ["4", "4 |"]
+
+
+def test_the_page_shows_how_often_a_certificate_was_wrong():
+    updates = pd.read_csv(certificate.FILE)
+    assert sorted(set(updates["seed"])) == list(range(200, 260)), "run: python -m results.studies.certificate.run"
+    page = (ROOT / "docs/certified.md").read_text(encoding="utf-8")
+    assert certificate.table(updates) in page, "run: python -m results.studies.certificate.report"

@@ -40,7 +40,13 @@ def _row(updates: pd.DataFrame, margin: float) -> list[str]:
     low, high = rate_interval(wrong, len(runs))
     good = [certified for run in runs for good, certified in run if good]
     told = [len(runs), len(refusable), wrong, f"{percent(low)} to {percent(high)}", len(good), sum(good)]
-    return [f"{100 * margin:g} points" if margin else "any, or no gain", *map(str, told)]
+    return [_loss(margin), *map(str, told)]
+
+
+def _loss(margin: float) -> str:
+    if not margin:
+        return "any, or no gain"
+    return f"{100 * margin:g} {'point' if margin == 0.01 else 'points'}"
 
 
 def _updates(run: pd.DataFrame, margin: float) -> Iterator[tuple[bool, bool]]:
