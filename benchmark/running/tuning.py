@@ -204,5 +204,13 @@ def print_trials(tuning: Tuning, console: Console) -> None:
         for trial in tuning.trials
     ]
     print_rows(console, title, ("Settings", "Target gain", "DevSafety"), rows)
-    rule = f"* chosen: the greatest gain of those with DevSafety {points(-tuning.margin)} or better"
-    console.print(Text(rule if tuning.chosen.outcomes else "none was chosen: every trial diverged"))
+    console.print(Text(_why_chosen(tuning.chosen, tuning.margin)))
+
+
+def _why_chosen(chosen: Trial, margin: float) -> str:
+    safe = points(-margin)
+    if not chosen.outcomes:
+        return "none was chosen: every trial diverged"
+    if chosen.devsafety < -margin:
+        return f"* chosen: the safest, as none has DevSafety {safe} or better"
+    return f"* chosen: the greatest gain of those with DevSafety {safe} or better"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 from pathlib import Path
 from typing import ClassVar
@@ -11,13 +12,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from benchmark.records import tuned
 from benchmark.records.schema import BaseInfo
 from benchmark.running import tuning
 from benchmark.running.runner import Run
 from benchmark.running.search import search
-from benchmark.running.tuning import Outcome, Trial, candidates, rank
+from benchmark.running.tuning import Outcome, Trial, Tuning, candidates, rank
 from methods.finetune import Finetune, FinetuneSettings
 from scenarios.stream import LabelledImages
 from tests.conftest import make_toy_stream
@@ -139,6 +141,23 @@ def test_a_diverged_trial_is_kept_and_not_chosen(toy_base, tmp_path, monkeypatch
     diverged = [t for t in found.trials if not t.outcomes]
     assert diverged and found.chosen.outcomes
     assert all(math.isinf(t.target_gain) for t in diverged)
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [
+        ([trial(0.1, -0.5), trial(0.1, -0.2)], "the safest, as none has DevSafety −6.0 or better"),
+        ([trial(0.1, -0.5), trial(0.1, -0.05)], "the greatest gain of those with DevSafety −6.0 or better"),
+        ([Trial(settings={}, outcomes=())], "none was chosen: every trial diverged"),
+    ],
+)
+def test_the_table_says_why_a_trial_was_chosen(trials, said):
+    shown = Console(file=io.StringIO(), width=100)
+    found = Tuning(
+        scenario="toy", fingerprint="", method="quickly", version=1, base=INFO, seeds=(1,), margin=0.06, trials=trials
+    )
+    tuning.print_trials(found, shown)
+    assert said in shown.file.getvalue()
 
 
 def test_an_unreadable_file_is_named(tmp_path):
