@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -114,3 +115,10 @@ def test_every_method_was_run_with_the_settings_that_a_newcomer_gets():
         strategy = methods.load(method)
         usual = strategy.SETTINGS(**budget_of(strategy, scenario) | tuned(scenario, method))
         assert plain(usual) in settings, (scenario, method)
+
+
+def test_no_page_has_a_heading_twice():
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+        headings = re.findall(r"^#+ .*", prose, re.M)
+        assert len(headings) == len(set(headings)), page

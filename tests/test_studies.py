@@ -10,6 +10,7 @@ from results.studies.certificate import report as certificate
 from results.studies.mds import report
 from results.studies.photographs import means, order
 from results.studies.strictness import figure
+from results.studies.tuning import report as budgets
 from tests import ROOT
 
 
@@ -93,3 +94,11 @@ def test_the_page_shows_how_often_a_certificate_was_wrong():
     assert sorted(set(updates["seed"])) == list(range(200, 260)), "run: python -m results.studies.certificate.run"
     page = (ROOT / "docs/certified.md").read_text(encoding="utf-8")
     assert certificate.table(updates) in page, "run: python -m results.studies.certificate.report"
+
+
+def test_the_page_shows_whether_a_search_in_quick_says_what_one_in_full_would(capsys):
+    assert len(budgets.searched_in_both()) >= 3
+    budgets.main()
+    page = (ROOT / "docs/driving.md").read_text(encoding="utf-8")
+    for table in capsys.readouterr().out.strip().split("\n\n"):
+        assert table in page, "run: python -m results.studies.tuning.report"

@@ -1,9 +1,9 @@
 """Search for hyper-parameters: the same number of trials for every method, scored on validation images alone.
 
 A trial develops the stream on each tuning seed; those seeds are never reported, and no test image is looked at. Of all
-trials the one is chosen that gains most on the target among those that are safe within the noise of validation; if none
-is, the safest. The trials are kept in ``<results>/tuning/<scenario>/<method>.json``, one by one, so that an
-interrupted search goes on where it was.
+trials the one of the greatest tolerant gain is chosen, by which the leaderboards order, with losses within the noise of
+validation forgiven; where none has any, the safest. Trials are kept in ``<results>/tuning/<scenario>/<method>.json``,
+one by one, so that an interrupted search goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pydantic import Field, NonNegativeInt, ValidationError
 
 import methods
 from benchmark.arguments import known_method
+from benchmark.metrics.tolerance import tolerant_gain
 from benchmark.output.tables import canonical, points, print_rows
 from benchmark.records import tuned
 from benchmark.records.schema import BaseInfo, Frozen, PlainDict
@@ -83,9 +84,15 @@ class Tuning(Frozen):
         return max(self.trials, key=lambda trial: rank(trial, self.margin))
 
 
-def rank(trial: Trial, margin: float) -> tuple[float, float]:
-    """The larger the better: safe up to ``margin`` first, then the gain on the target."""
-    return min(trial.devsafety + margin, 0.0), trial.target_gain
+def rank(trial: Trial, margin: float) -> tuple[float, float, float]:
+    """The larger the better: first what is gained for losses that can be accepted, then safety, then the gain."""
+    return forgiven_gain(trial, margin), min(trial.devsafety + margin, 0.0), trial.target_gain
+
+
+def forgiven_gain(trial: Trial, margin: float) -> float:
+    """The tolerant gain over rounds and seeds, were each loss ``margin`` less; at least 0, as of a diverged trial."""
+    rounds = [(outcome.target_gain, outcome.devsafety + margin) for outcome in trial.outcomes]
+    return max(tolerant_gain(rounds), 0.0) if rounds else 0.0
 
 
 def noise_margin(images: int) -> float:
@@ -198,19 +205,24 @@ def print_trials(tuning: Tuning, console: Console) -> None:
         [
             ("* " if trial is tuning.chosen and trial.outcomes else "")
             + (canonical(trial.settings) if trial.settings else "defaults"),
-            points(trial.target_gain) if trial.outcomes else "diverged",
-            points(trial.devsafety) if trial.outcomes else "",
+            *_figures(trial, tuning.margin),
         ]
         for trial in tuning.trials
     ]
-    print_rows(console, title, ("Settings", "Target gain", "DevSafety"), rows)
+    print_rows(console, title, ("Settings", "Target gain", "DevSafety", "Forgiven gain"), rows)
     console.print(Text(_why_chosen(tuning.chosen, tuning.margin)))
 
 
+def _figures(trial: Trial, margin: float) -> list[str]:
+    if not trial.outcomes:
+        return ["diverged", "", ""]
+    return [points(value) for value in (trial.target_gain, trial.devsafety, forgiven_gain(trial, margin))]
+
+
 def _why_chosen(chosen: Trial, margin: float) -> str:
-    safe = points(-margin)
     if not chosen.outcomes:
         return "none was chosen: every trial diverged"
-    if chosen.devsafety < -margin:
-        return f"* chosen: the safest, as none has DevSafety {safe} or better"
-    return f"* chosen: the greatest gain of those with DevSafety {safe} or better"
+    noise = f"{100 * margin:.1f} points of each loss forgiven as noise of validation"
+    if forgiven_gain(chosen, margin) > 0:
+        return f"* chosen: the greatest tolerant gain, {noise}"
+    return f"* chosen: the safest, as none has a tolerant gain, {noise}"
