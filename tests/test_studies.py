@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.records.schema import BaseInfo
+from benchmark.running.tuning import Outcome, Trial, Tuning
 from results.studies.certificate import report as certificate
 from results.studies.mds import report
 from results.studies.photographs import means, order
@@ -93,7 +95,39 @@ def test_the_page_shows_how_often_a_certificate_was_wrong():
     updates = pd.read_csv(certificate.FILE)
     assert sorted(set(updates["seed"])) == list(range(200, 260)), "run: python -m results.studies.certificate.run"
     page = (ROOT / "docs/certified.md").read_text(encoding="utf-8")
-    assert certificate.table(updates) in page, "run: python -m results.studies.certificate.report"
+    for told in certificate.table(updates), certificate.worst(updates):
+        assert told in page, "run: python -m results.studies.certificate.report"
+
+
+def test_orders_of_settings_are_compared_setting_by_setting():
+    """Of three settings the quick search likes the last best and the full one the first; a fourth was tried in one."""
+    quick, full = (
+        Tuning(
+            scenario=name,
+            fingerprint="",
+            method="mds",
+            version=1,
+            base=BaseInfo(name="b", sha256="0" * 64, model="m"),
+            seeds=(1000,),
+            margin=0.02,
+            trials=trials,
+        )
+        for name, trials in (
+            ("quick", [tried(beta, gain, 0.0) for beta, gain in ((1, 0.1), (2, 0.2), (3, 0.3))]),
+            ("full", [tried(beta, gain, 0.0) for beta, gain in ((4, 0.9), (3, 0.1), (2, 0.2), (1, 0.3))]),
+        )
+    )
+    name, gain, _, rule = budgets.alike(quick, full)
+    assert (name, gain, rule) == ("`mds`", "−1.00", "−1.00")
+    assert [row[1:4:2] for row in budgets.trials(quick, full)] == [
+        ["beta: 1", "0.0"], ["beta: 2", "0.0"], ["beta: 3", "**0.0**"],
+    ]  # fmt: skip
+
+
+def tried(beta: int, gain: float, devsafety: float) -> Trial:
+    return Trial(
+        settings={"beta": beta}, outcomes=(Outcome(seed=1000, round=0, target_gain=gain, devsafety=devsafety),)
+    )
 
 
 def test_the_page_shows_whether_a_search_in_quick_says_what_one_in_full_would(capsys):

@@ -90,7 +90,7 @@ def rank(trial: Trial, margin: float) -> tuple[float, float, float]:
 
 
 def forgiven_gain(trial: Trial, margin: float) -> float:
-    """The tolerant gain over rounds and seeds, were each loss ``margin`` less; at least 0, as of a diverged trial."""
+    """The tolerant gain over rounds and seeds, were each loss ``margin`` less; in [0, 1], 0 if it diverged."""
     rounds = [(outcome.target_gain, outcome.devsafety + margin) for outcome in trial.outcomes]
     return max(tolerant_gain(rounds), 0.0) if rounds else 0.0
 

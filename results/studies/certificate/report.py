@@ -24,13 +24,21 @@ MORE = ("updates that lose less", "of them certified")
 
 
 def main() -> None:
-    """Print the table."""
-    print(table(pd.read_csv(FILE)))
+    """Print the table, and what the updates lose."""
+    updates = pd.read_csv(FILE)
+    print(table(updates), worst(updates), sep="\n\n")
 
 
 def table(updates: pd.DataFrame) -> str:
     """A row for each margin."""
     return markdown_table([*HEADINGS, *MORE], [_row(updates, margin) for margin in MARGINS])
+
+
+def worst(updates: pd.DataFrame) -> str:
+    """How much the worst class truly lost, of the update that loses least and of the one that loses most."""
+    change = (updates["fresh_won"] - updates["fresh_lost"]) / updates["fresh_n"]
+    losses = -100 * change.groupby([updates["seed"], updates["coefficient"]]).min()
+    return f"({losses.min():.1f} to {losses.max():.1f} points in the worst)"
 
 
 def _row(updates: pd.DataFrame, margin: float) -> list[str]:
