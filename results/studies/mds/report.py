@@ -20,11 +20,9 @@ from benchmark.output.tables import markdown_table, percent, points
 from benchmark.records.files import read_all
 from benchmark.records.schema import Record
 from benchmark.running.request import validated
-from benchmark.running.tuning import collect
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[2] / "docs" / "mds.md"
-VERSION_1 = HERE.parents[1] / "version-1"  # of the stream, and the searches on it
 SCENARIO = "driving-foggy"
 PAIR = ["factor", "level"]
 SEEDS = range(5, 15)  # new to all methods: seeds 0 to 4 were looked at before
@@ -91,8 +89,7 @@ def read_runs() -> pd.DataFrame:
 
 def _settings(method: str, asked: dict[str, Any]) -> dict[str, Any]:
     """All settings of a cell, as ``run`` resolved them."""
-    strategy, chosen = methods.load(method), collect(VERSION_1)[SCENARIO].get(method, {})
-    return validated(strategy.SETTINGS, chosen | asked, method).model_dump(mode="json")
+    return validated(methods.load(method).SETTINGS, asked, method).model_dump(mode="json")
 
 
 def _scores(record: Record) -> dict[str, Any]:

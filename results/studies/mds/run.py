@@ -18,7 +18,7 @@ def main() -> None:
     with (HERE / "cells.csv").open(encoding="utf-8", newline="") as file:
         for cell in csv.DictReader(file):
             settings, options = (key_values(cell[column].split(), column) for column in ("settings", "options"))
-            run(Request(cell["method"], SCENARIO, tuple(SEEDS), options, settings, results=HERE))
+            run(Request(cell["method"], SCENARIO, tuple(SEEDS), options, settings, results=HERE, tuned=False))
 
 
 if __name__ == "__main__":
