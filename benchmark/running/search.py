@@ -15,7 +15,7 @@ from benchmark.output.progress import Reporter
 from benchmark.output.tables import console
 from benchmark.records.files import saving
 from benchmark.running.engines import Result, Serial, Task, Tell
-from benchmark.running.jobs import Jobs, budget_of
+from benchmark.running.jobs import KEPT, Jobs, budget_of
 from benchmark.running.request import Execution, Request
 from benchmark.running.sweep import engine_of
 from benchmark.running.threads import threads_of, torch_threads
@@ -130,14 +130,18 @@ class Search:
         return [tuple(cells) for cells in groups.values()]
 
     def tasks(self, inherited: bool = False) -> Iterator[Task]:
-        """A task for each training and seed; where these are inherited, streams and bases are measured here."""
-        for seed in self.seeds:
-            for cells in self.groups:
-                if inherited:
-                    run = self.run_of(cells[0][0], seed)
-                    run.old(run.base, 0, "val")
-                more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-                yield Task(f"{cells[0][0]} trial {cells[0][1] + 1}{more} seed {seed}", 0, seed, cells)
+        """A task for each training and seed; where these are inherited, streams and bases are measured here.
+
+        A training is done on as many seeds as have their streams in memory before the next one, so that little is lost
+        of a search that is interrupted.
+        """
+        at_hand = [self.seeds[start : start + KEPT] for start in range(0, len(self.seeds), KEPT)]
+        for cells, seed in ((cells, seed) for seeds in at_hand for cells in self.groups for seed in seeds):
+            if inherited:
+                run = self.run_of(cells[0][0], seed)
+                run.old(run.base, 0, "val")
+            more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+            yield Task(f"{cells[0][0]} trial {cells[0][1] + 1}{more} seed {seed}", 0, seed, cells)
 
     def work(self, task: Task, tell: Tell) -> Iterator[tuple[Cell, tuple[Outcome, ...]]]:
         """The outcomes of each trial of a task on its seed; none of one that diverged."""

@@ -105,6 +105,25 @@ def test_a_search_keeps_every_trial_and_goes_on_where_it_was(toy_base, tmp_path)
     assert tuning.collect(tmp_path) == {"toy": {"quickly": second.chosen.settings}}
 
 
+def test_an_interrupted_search_loses_one_trial_at_most(toy_base, tmp_path, monkeypatch):
+    trainings = []
+    prepare = Quickly.prepare_round
+
+    def interrupted(strategy):
+        trainings.append(strategy)
+        if len(trainings) == 6:
+            raise KeyboardInterrupt
+        prepare(strategy)
+
+    monkeypatch.setattr(Quickly, "prepare_round", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search(runs(toy_base), 6, tmp_path)
+    (file,) = tmp_path.rglob("*.json")
+    assert len(tuning.read(file).trials) == 2  # of the five trainings before, two seeds each
+    monkeypatch.undo()
+    assert search(runs(toy_base), 6, tmp_path) == search(runs(toy_base), 6, tmp_path / "whole")
+
+
 @pytest.mark.parametrize("differing", ["seeds", "base", "code", "method"])
 def test_another_search_is_not_written_over(toy_base, tmp_path, differing):
     search([dataclasses.replace(run, method="my/own.py:M") for run in runs(toy_base)], 1, tmp_path)
