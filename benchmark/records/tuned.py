@@ -27,23 +27,24 @@ def tuned(scenario: str, method: str) -> dict[str, Any]:
     """The settings chosen for ``method`` on ``scenario``; none where there was no search.
 
     A stream for which nothing was chosen takes what was for another, as ``scenarios.tuned_as`` says: a full budget what
-    was for the quick one.
+    was for the quick one. A plugin for which nothing was chosen, ``replay+balanced``, takes what was for the training
+    that it follows.
 
     Raises:
         ValueError: the user's file cannot be read.
     """
-    return _first(_found(name, method) for name in tuned_as(scenario))
+    return _first(_found(*place) for place in _places(scenario, method))
 
 
 def source(scenario: str, method: str) -> Path:
     """The file that ``tuned`` has its settings from: the user's own, or that of the package."""
-    name = next((name for name in tuned_as(scenario) if _found(name, method) is not None), scenario)
-    return user_file() if method in _read(user_file()).get(name, {}) else FILE
+    name, chosen = next((p for p in _places(scenario, method) if _found(*p) is not None), (scenario, method))
+    return user_file() if chosen in _read(user_file()).get(name, {}) else FILE
 
 
 def published(scenario: str, method: str) -> dict[str, Any]:
     """The settings that the package brings, which every reader of a table has too; none where there are none."""
-    return _first(_package().get(name, {}).get(method) for name in tuned_as(scenario))
+    return _first(_package().get(name, {}).get(chosen) for name, chosen in _places(scenario, method))
 
 
 def adopt(chosen: Chosen) -> Iterator[str]:
@@ -85,6 +86,13 @@ def user_file() -> Path:
 def _is_checkout() -> bool:
     """Whether the package is a copy that its user works on."""
     return not INSTALLED & set(FILE.parts) and os.access(FILE, os.W_OK) and os.access(FILE.parent, os.W_OK)
+
+
+def _places(scenario: str, method: str) -> Iterator[tuple[str, str]]:
+    """Where settings are looked for: scenarios and methods, first the nearest."""
+    while method:
+        yield from ((name, method) for name in tuned_as(scenario))
+        method = method.rpartition("+")[0]
 
 
 def _found(scenario: str, method: str) -> dict[str, Any] | None:

@@ -266,6 +266,17 @@ def test_a_stream_without_a_search_takes_what_was_chosen_for_one_like_it(setting
     assert tuned.tuned("driving-tunnel-full", "ewc") == {"strength": 3} != tuned.tuned("driving-rounds", "ewc")
 
 
+def test_a_plugin_without_a_search_takes_what_was_chosen_for_its_training(settings_file, tmp_path):
+    for stream in ("driving-foggy", "driving-foggy-full", "driving-tunnel"):
+        assert tuned.tuned(stream, "ewc+balanced") == tuned.published(stream, "ewc+balanced") == {"strength": 2}
+    assert tuned.tuned("driving-foggy", "replay+balanced") == {}
+    keep(tmp_path / "r", "ewc+balanced", {"strength": 3})
+    keep(tmp_path / "r", "ewc", {"strength": 4}, scenario="driving-foggy-full")
+    tuning.adopt(tmp_path / "r")
+    assert tuned.tuned("driving-foggy-full", "ewc+balanced") == {"strength": 3}  # its own, though of another budget
+    assert tuned.tuned("driving-foggy-full", "ewc+certified") == {"strength": 4}
+
+
 def test_an_installed_package_is_not_written_to(settings_file, tmp_path, monkeypatch, capsys):
     before = settings_file.read_bytes()
     with monkeypatch.context() as patch:
