@@ -6,11 +6,13 @@ import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark.leaderboard.columns import keys, values
 from benchmark.leaderboard.figures import Figures, figures, merits
+from benchmark.leaderboard.order import stabilities
 from benchmark.metrics import preservation
+from benchmark.metrics.stability import Stability
 from benchmark.output.files import no_collection
 from benchmark.records.schema import Record
 
@@ -55,11 +57,19 @@ def overall(records: Sequence[Record]) -> pd.DataFrame:
     return _overall(list(figures(records)))
 
 
-def frames(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """``table`` and ``overall`` in little more than the time of one."""
+class Frames(NamedTuple):
+    """What records say: ``table``, ``overall``, and for each stream how far its order rests on the seeds."""
+
+    rows: pd.DataFrame
+    across: pd.DataFrame
+    stability: dict[str, Stability]
+
+
+def frames(records: Sequence[Record]) -> Frames:
+    """All of it in little more than the time of one."""
     with no_collection():
         found = list(figures(records))
-        return _table(found), _overall(found)
+        return Frames(_table(found), _overall(found), stabilities(found))
 
 
 def _table(found: Sequence[Figures]) -> pd.DataFrame:

@@ -28,14 +28,14 @@ def make(results: Path, wide: bool = False) -> None:
         raise ValueError(f"{Path(results) / 'records'}: holds no records; make some with `python -m benchmark run`")
     check_writable(Path(results) / "plots")  # before anything is replaced
     check_writable(Path(results))
-    frame, across = frames(found)
+    tables = frames(found)
     with TemporaryDirectory(dir=results, prefix=".leaderboard-", suffix=".tmp") as name:
         folder = Path(name)  # or an error would leave new tables beside an old page
-        made = [*write(folder, (frame, across)), *plots.write_all(found, folder), page.write(found, folder, frame)]
+        made = [*write(folder, tables), *plots.write_all(found, folder), page.write(found, folder, tables)]
         paths = [_move(path, folder, Path(results)) for path in made]
     for plot in {plot for record in found for plot in plots.paths(results, record.scenario.title)} - set(paths):
         plot.unlink(missing_ok=True)  # its stream has no data for it any more
-    print_table(frame, console(), wide)
+    print_table(tables.rows, console(), wide)
     print("wrote " + ", ".join(map(str, paths)))
     if not wide:
         print("every column: --wide")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.leaderboard.aggregation import frames
+from benchmark.leaderboard.aggregation import Frames, frames
 from benchmark.leaderboard.cells import ACROSS, TEXT, Column, Row
 from benchmark.leaderboard.columns import columns, out_of_reach
 from benchmark.leaderboard.entries import shown_name
+from benchmark.leaderboard.order import told
+from benchmark.metrics.stability import Stability
 from benchmark.output.files import no_collection, replace_file
 from benchmark.output.tables import escaped, markdown_table, one_line, print_rows
 from benchmark.records.files import read_all
@@ -38,26 +40,26 @@ nothing, so methods are ranked only among those on the same streams: first those
 """
 
 
-def write(results: Path, made: tuple[pd.DataFrame, pd.DataFrame] | None = None) -> tuple[Path, Path]:
+def write(results: Path, made: Frames | None = None) -> tuple[Path, Path]:
     """Make ``leaderboard.md`` and ``leaderboard.csv`` in ``results`` from its records; same records, same bytes.
 
     Args:
         results: the folder.
-        made: the frames that ``frames`` made of the records in it, if they have been read already.
+        made: what ``frames`` made of the records in it, if they have been read already.
 
     Raises:
         ValueError: if there are no records, or one cannot be read.
     """
     with no_collection():
-        frame, across = made or frames(read_all(results))
+        made = made or frames(read_all(results))
     markdown, csv = Path(results) / "leaderboard.md", Path(results) / "leaderboard.csv"
-    replace_file(markdown, to_markdown(frame, across).encode())
-    replace_file(csv, frame.to_csv(index=False, lineterminator="\n").encode())
+    replace_file(markdown, to_markdown(*made).encode())
+    replace_file(csv, made.rows.to_csv(index=False, lineterminator="\n").encode())
     return markdown, csv
 
 
-def to_markdown(frame: pd.DataFrame, across: pd.DataFrame) -> str:
-    """The frames of ``table`` and ``overall`` as a Markdown document: across streams, then one section per stream."""
+def to_markdown(frame: pd.DataFrame, across: pd.DataFrame, stability: Mapping[str, Stability]) -> str:
+    """What ``frames`` makes as a Markdown document: across streams, then one section per stream."""
     lines = ["# Leaderboard", "", "Made from the records by `python -m benchmark leaderboard`; do not edit.", ""]
     lines += [introduction(), ""]
     if len(across):
@@ -67,6 +69,8 @@ def to_markdown(frame: pd.DataFrame, across: pd.DataFrame) -> str:
         lines += [f"## {escaped(str(scenario))}", ""]
         found = rows.to_dict("records")
         lines += _markdown_section(columns(TEXT, out_of_reach(found)), found)
+        if order := stability.get(str(scenario)):
+            lines += [textwrap.fill(told(order), WIDTH), ""]
     return "\n".join(lines if len(frame) else [*lines, "There are no records yet.", ""])
 
 

@@ -12,14 +12,15 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 from benchmark.leaderboard import plots
-from benchmark.leaderboard.aggregation import table
+from benchmark.leaderboard.aggregation import Frames, frames
 from benchmark.leaderboard.cells import PAGE
 from benchmark.leaderboard.columns import columns, out_of_reach
 from benchmark.leaderboard.families import FAMILIES, OTHER, family
+from benchmark.leaderboard.order import told
 from benchmark.leaderboard.page import details
 from benchmark.leaderboard.page.board import board_rows
 from benchmark.leaderboard.verdicts import outdated
@@ -28,33 +29,30 @@ from benchmark.output.pages import STYLE, templates
 from benchmark.records.schema import Record
 from scenarios import SCENARIOS
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 HERE = Path(__file__).parent
 SHEETS = HERE / "sheets"  # of rendered streams, made by: python -m benchmark sheet --scenario NAME --out NAME.webp
 
 
-def write(records: Sequence[Record], results: Path, frame: pd.DataFrame | None = None) -> Path:
+def write(records: Sequence[Record], results: Path, made: Frames | None = None) -> Path:
     """Make ``index.html`` in ``results``, with the plots that are there; same records and plots, same bytes.
 
     Args:
         records: all that ``results`` holds.
         results: the folder of records, plots and tables.
-        frame: the one that ``aggregation.table`` makes of the records, where it is at hand.
+        made: what ``aggregation.frames`` makes of the records, where it is at hand.
     """
     path = Path(results) / "index.html"
-    replace_file(path, page(records, results, table(records) if frame is None else frame).encode())
+    replace_file(path, page(records, results, made or frames(records)).encode())
     return path
 
 
-def page(records: Sequence[Record], results: Path, frame: pd.DataFrame) -> str:
+def page(records: Sequence[Record], results: Path, made: Frames) -> str:
     """The page as HTML."""
     style, script = (path.read_text(encoding="utf-8") for path in (STYLE, HERE / "page.js"))
     records = sorted(records, key=lambda record: record.run_id)  # whatever order they come in
     runs = Counter(record.scenario.title for record in records)
     data = details.of(records)
-    beyond = {name for name, rows in frame.groupby("scenario") if out_of_reach(rows.to_dict("records"))}
+    beyond = {name for name, rows in made.rows.groupby("scenario") if out_of_reach(rows.to_dict("records"))}
     streams = [_stream(name, [r for r in records if r.scenario.title == name], results) for name in sorted(runs)]
     return (
         templates(HERE)
@@ -66,9 +64,14 @@ def page(records: Sequence[Record], results: Path, frame: pd.DataFrame) -> str:
             script=script,
             data=_json(data),
             columns=columns(PAGE),
-            rows=board_rows(frame),
+            rows=board_rows(made.rows),
             families=[name for name in (*FAMILIES, OTHER) if name in {family(r.method.name) for r in records}],
-            streams=[stream | {"beyond": stream["name"] in beyond} for stream in streams],
+            streams=[
+                stream
+                | {"beyond": stream["name"] in beyond}
+                | {"order": told(made.stability[stream["name"]]) if stream["name"] in made.stability else ""}
+                for stream in streams
+            ],
             first=max(sorted(runs), key=runs.__getitem__, default=""),
             methods=len({record.method.name for record in records}),
             runs=len(records),

@@ -145,7 +145,7 @@ def test_diverged_runs_are_counted_and_shown() -> None:
     assert [found[key] for key in gains] == pytest.approx([0.10 / 3] * 4), "and gains nothing at any tolerance"
     assert found["kept_share"] == 1
     assert (found["target_gain"], found["seconds"], found["luck_rate"]) == (0.10, 2.0, 1), "of scored runs alone"
-    assert "| 3, 2 diverged |" in to_markdown(frame, overall([]))
+    assert "| 3, 2 diverged |" in to_markdown(frame, overall([]), {})
     assert "3, 2 diverged" in shown(partial(print_table, wide=True), frame)
 
 

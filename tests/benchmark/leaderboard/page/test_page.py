@@ -15,7 +15,7 @@ import pytest
 
 from benchmark import arguments
 from benchmark.leaderboard import page as pages
-from benchmark.leaderboard.aggregation import table
+from benchmark.leaderboard.aggregation import frames
 from benchmark.leaderboard.page import details, reproduce
 from benchmark.records import files
 from tests import ROOT
@@ -155,6 +155,6 @@ def test_a_command_names_the_protected_classes_as_run_reads_them(names):
 @pytest.mark.slow
 def test_the_committed_page_is_made_of_the_records_and_plots():
     found = files.read_all(COMMITTED)
-    made = pages.page(found, COMMITTED, table(found)).encode()
+    made = pages.page(found, COMMITTED, frames(found)).encode()
     assert made == (COMMITTED / "index.html").read_bytes(), "run: python -m benchmark leaderboard"
     assert len(made) < 5_000_000
