@@ -29,7 +29,7 @@ def test_reading(benchmark, results):
 
 def test_aggregating(benchmark, results):
     found = files.read_all(results)
-    frame, across = benchmark.pedantic(text.frames, args=(found,), rounds=3, warmup_rounds=1)
+    frame, across, _ = benchmark.pedantic(text.frames, args=(found,), rounds=3, warmup_rounds=1)
     assert frame["seeds"].sum() == COUNT and len(across) == COUNT // 20
 
 
