@@ -15,21 +15,15 @@ from benchmark.metrics.preservation import preserved_gain
 from benchmark.output.files import replace_file
 from benchmark.output.tables import markdown_table, points
 from benchmark.records.files import read_all
+from benchmark.records.schema import Record
+from results.studies.usual import usual_settings
 from scenarios import steps_of
 
 HERE = Path(__file__).parent
+RESULTS = HERE.parents[1]
 SCENARIO = "driving-foggy-full"
 BUDGETS = (100, 400, 1_000, 2_000, 4_000)  # protected images of each class
-SETTINGS = {"lr": 3e-4}  # of all methods
-METHODS: dict[str, dict[str, Any]] = {  # in which they differ from their defaults; all show the target alike
-    "finetune": {},
-    "replay": {"target_share": 0.25},
-    "replay+balanced": {"target_share": 0.25},
-    "rm": {},
-    "pct": {},
-    "mds": {},
-    "mds-margin": {},
-}
+METHODS = ("finetune", "rm", "mds", "mds-margin", "pct", "replay", "mds-strict")  # as the leaderboard has them
 HEADINGS = (
     "Method",
     "Protected images",
@@ -50,9 +44,15 @@ def steps(images: int) -> int:
 
 
 def read_runs() -> pd.DataFrame:
-    """A row for every record: method, images, seed, strict, gain, devsafety, mean; fractions."""
+    """A row for every record: method, images, seed, strict, gain, devsafety, mean; fractions.
+
+    With all images they are the leaderboard's, of the seeds that the study has.
+    """
+    own = [record for record in read_all(HERE) if record.method.settings == _settings(record)]
+    seeds = {record.seed for record in own}
+    full = [r for r in read_all(RESULTS) if r.scenario.name == SCENARIO and r.method.name in METHODS]
     rows = []
-    for record in read_all(HERE):
+    for record in [*own, *(r for r in full if r.seed in seeds and r.method.settings == _settings(r))]:
         (result,) = record.rounds
         changes = [result.test[name].counts.change for name in result.protected]
         rows.append(
@@ -67,6 +67,12 @@ def read_runs() -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).sort_values(["method", "images", "seed"], ignore_index=True)
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """Those that the study gives the record's method, with as many images."""
+    images = record.scenario.options["protected_per_class"]
+    return usual_settings(SCENARIO, record.method.name) | {"steps": steps(int(images))}
 
 
 def cells(runs: pd.DataFrame) -> pd.DataFrame:

@@ -9,20 +9,17 @@ import sys
 
 from benchmark.running.request import Request
 from benchmark.running.sweep import run
-from results.studies.budget.report import HERE, METHODS, SCENARIO, SETTINGS, steps
-
-ORDER = (4_000, 1_000, 400, 100, 2_000)  # of the protected images: the most telling first
+from results.studies.budget.report import BUDGETS, HERE, METHODS, SCENARIO, steps
 
 
 def main(seeds: tuple[int, ...]) -> None:
-    """All cells of the given seeds; finished runs are not made again."""
-    run([request(method, images, seeds) for images in ORDER for method in METHODS])
+    """All cells of the given seeds, smallest budgets last; finished runs are not made again."""
+    run([request(method, images, seeds) for images in reversed(BUDGETS[:-1]) for method in METHODS])
 
 
 def request(method: str, images: int, seeds: tuple[int, ...]) -> Request:
     """The runs of a method with so many protected images of each class."""
-    settings = SETTINGS | METHODS[method] | {"steps": steps(images)}
-    return Request(method, SCENARIO, seeds, {"protected_per_class": images}, settings, results=HERE)
+    return Request(method, SCENARIO, seeds, {"protected_per_class": images}, {"steps": steps(images)}, results=HERE)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,16 @@ percentile bootstrap interval over runs. Reference methods stand apart in tables
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-import methods
 from benchmark.leaderboard.families import family
 from benchmark.output.tables import markdown_table
 from benchmark.records import files
 from benchmark.records.schema import Record
-from benchmark.records.tuned import tuned
-from benchmark.running.jobs import budget_of
+from results.studies.usual import usual_settings
 
 RESULTS = Path(__file__).parents[2]
 RENDERED, PEDESTRIANS, ROUNDS = "driving-foggy-full", "gtsrb-pedestrians", "gtsrb-rounds"
@@ -62,15 +59,6 @@ def measured(scenario: str) -> pd.DataFrame:
         if record.method.settings == usual[record.method.name] and family(record.method.name) != "reference"
     ]
     return pd.DataFrame(rows, columns=["method", "seed", *MEASURES])
-
-
-def usual_settings(scenario: str, method: str) -> dict[str, Any]:
-    """Those that ``run`` takes where nothing is asked for, as a record has them."""
-    strategy = methods.load(method)
-    chosen: dict[str, Any] = strategy.SETTINGS(**budget_of(strategy, scenario) | tuned(scenario, method)).model_dump(
-        mode="json"
-    )
-    return chosen
 
 
 def figures(record: Record) -> tuple[float, float, float]:
