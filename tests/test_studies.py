@@ -8,6 +8,7 @@ import pytest
 
 from benchmark.records.schema import BaseInfo
 from benchmark.running.tuning import Outcome, Trial, Tuning
+from results.studies.budget import report as protected_images
 from results.studies.certificate import report as certificate
 from results.studies.mds import report
 from results.studies.photographs import means, order
@@ -136,3 +137,21 @@ def test_the_page_shows_whether_a_search_in_quick_says_what_one_in_full_would(ca
     page = (ROOT / "docs/driving.md").read_text(encoding="utf-8")
     for table in capsys.readouterr().out.strip().split("\n\n"):
         assert table in page, "run: python -m results.studies.tuning.report"
+
+
+def test_the_page_shows_what_protected_images_buy():
+    runs = protected_images.read_runs()
+    table = protected_images.to_markdown(protected_images.cells(runs))
+    for page in (protected_images.HERE / "budget.md", protected_images.PAGE):
+        assert table in page.read_text(encoding="utf-8"), "run: python -m results.studies.budget.report"
+    whole = runs.groupby(["method", "images"])["seed"].apply(frozenset)
+    assert len(whole) == len(protected_images.METHODS) * len(protected_images.BUDGETS) and len(set(whole)) == 1
+
+
+def test_a_cell_of_protected_images_is_a_mean_over_seeds():
+    runs = pd.DataFrame(
+        {"method": "mds", "images": 400, "seed": [0, 1], "strict": [True, False], "gain": [0.2, 0.4]}
+        | {"devsafety": [0.0, -0.02], "mean": [0.01, 0.0]}
+    )
+    text = protected_images.to_markdown(protected_images.cells(runs))
+    assert "| mds | 400 | 96 | 1/2 | +10.0 | +16.7 | +30.0 | −1.0 | +0.5 |" in text

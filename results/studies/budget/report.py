@@ -1,4 +1,4 @@
-"""What the records of the study say, as a table and a figure beside this file.
+"""What the records of the study say, as a table and a figure beside this file; the table in docs/mds.md, too.
 
 python -m results.studies.budget.report
 """
@@ -12,10 +12,12 @@ import pandas as pd
 
 from benchmark.leaderboard.plots.drawing import Picture, style
 from benchmark.metrics.preservation import preserved_gain
+from benchmark.metrics.tolerance import tolerant_gain
 from benchmark.output.files import replace_file
 from benchmark.output.tables import markdown_table, points
 from benchmark.records.files import read_all
 from benchmark.records.schema import Record
+from results.studies.mds.report import PAGE, filled
 from results.studies.usual import usual_settings
 from scenarios import steps_of
 
@@ -24,12 +26,18 @@ RESULTS = HERE.parents[1]
 SCENARIO = "driving-foggy-full"
 BUDGETS = (100, 400, 1_000, 2_000, 4_000)  # protected images of each class
 METHODS = ("finetune", "rm", "mds", "mds-margin", "pct", "replay", "mds-strict")  # as the leaderboard has them
+SHOWN = {  # in the figure
+    "preserved": "preserved gain (points)",
+    "tolerant": "tolerant gain (points)",
+    "devsafety": "DevSafety, mean (points)",
+}
 HEADINGS = (
     "Method",
     "Protected images",
     "Steps",
     "Strict",
     "Preserved gain",
+    "Tolerant gain",
     "Target gain",
     "DevSafety",
     "Mean change",
@@ -89,6 +97,7 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
                         "runs": len(own),
                         "strict": own["strict"].mean(),
                         "preserved": preserved_gain(list(zip(own["gain"], own["strict"], strict=True))),
+                        "tolerant": tolerant_gain(list(zip(own["gain"], own["devsafety"], strict=True))),
                         **own[["gain", "devsafety", "mean"]].mean(),
                     }
                 )
@@ -103,7 +112,7 @@ def to_markdown(table: pd.DataFrame) -> str:
             f"{row.images:,}",
             str(steps(row.images)),
             f"{round(row.strict * row.runs)}/{row.runs}",
-            *map(points, (row.preserved, row.gain, row.devsafety, row.mean)),
+            *map(points, (row.preserved, row.tolerant, row.gain, row.devsafety, row.mean)),
         ]
         for row in table.itertuples()
     ]
@@ -111,38 +120,39 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def picture(table: pd.DataFrame) -> Picture:
-    """Preserved gain, and the worst class's change, against the protected images."""
+    """Preserved gain, tolerant gain and the worst class's change, against the protected images."""
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    figure, (gains, safety) = plt.subplots(1, 2, figsize=(10, 3.8))
-    shown = table.assign(preserved=100 * table["preserved"], devsafety=100 * table["devsafety"])
+    figure, panels = plt.subplots(1, 3, figsize=(13, 3.8))
     look = {"x": "images", "hue": "method", "style": "method", "palette": "colorblind", "markers": True}
-    sns.lineplot(shown, y="preserved", ax=gains, legend=False, dashes=False, **look)
-    sns.lineplot(shown, y="devsafety", ax=safety, dashes=False, **look)
-    for axes in (gains, safety):
+    for axes, (column, label) in zip(panels, SHOWN.items(), strict=True):
+        shown = table.assign(**{column: 100 * table[column]})
+        sns.lineplot(shown, y=column, ax=axes, dashes=False, legend=axes is panels[-1], **look)
         axes.set_xscale("log")
         axes.set_xticks(BUDGETS, labels=[f"{images:,}" for images in BUDGETS])
         axes.minorticks_off()
         axes.set_xlabel("protected images per class; steps in proportion")
+        axes.set_ylabel(label)
+    safety = panels[-1]
     safety.set_yscale("symlog", linthresh=1)
     safety.set_yticks([-64, -16, -4, -1, 0, 1], labels=["−64", "−16", "−4", "−1", "0", "+1"])
     safety.axhline(0, color="0.5", linewidth=1)
-    gains.set_ylabel("preserved gain (points)")
-    safety.set_ylabel("DevSafety, mean (points)")
     sns.move_legend(safety, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
     return Picture(
         figure,
-        "Preserved gain and DevSafety against the number of protected images",
-        "Left: preserved gain of each method with 100 to 4,000 protected images per class; right: the mean change of "
-        "the worst protected class.",
+        "Preserved gain, tolerant gain and DevSafety against the number of protected images",
+        "Preserved gain, tolerant gain, and the mean change of the worst protected class, of each method with 100 to "
+        "4,000 protected images per class.",
     )
 
 
 def main() -> None:
     """Write both."""
     table = cells(read_runs())
-    replace_file(HERE / "budget.md", to_markdown(table).encode())
+    made = {"budget.md": to_markdown(table)}
+    replace_file(HERE / "budget.md", made["budget.md"].encode())
+    replace_file(PAGE, filled(PAGE.read_text(encoding="utf-8"), made).encode())
     with style():
         replace_file(HERE / "budget.svg", picture(table).svg())
 
