@@ -195,4 +195,5 @@ def test_variants_of_a_method_are_told_apart_by_what_differs():
 
 def test_a_plugin_gives_its_family_to_what_it_acts_on():
     assert family("finetune+ties") == "weight space" and family("der++") == "replay"
-    assert family("mine.py:Mine") == "other"
+    assert family("replay+balanced") == "replay" and family("finetune+ties+certified") == "weight space"
+    assert family("mine.py:Mine") == family("mine.py:Mine+balanced") == "other"
