@@ -15,7 +15,7 @@ from tests import ROOT
 
 RESULTS = ROOT / "results"
 PHOTOGRAPHS = RESULTS / "photographs"  # of streams whose images this package does not have
-FRESH = RESULTS / "fresh-seeds"  # of a method that was made here, on seeds that nothing was looked at before
+FRESH = RESULTS / "fresh-seeds"  # of the best methods, on seeds that nothing was looked at before
 
 
 @pytest.mark.parametrize("folder", [RESULTS, FRESH, PHOTOGRAPHS], ids=["today", "fresh seeds", "photographs"])
