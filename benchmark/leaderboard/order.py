@@ -43,5 +43,6 @@ def _alike(rows: Sequence[Figures]) -> list[Figures]:
 def _merit(runs: Sequence[Sequence[Scores]]) -> tuple[float, ...]:
     """That by which tables order, best first."""
     rounds = [(scores.gain, scores.devsafety) for run in runs for scores in run]
-    measured = [safety for _, safety in rounds if not math.isnan(safety)]
-    return merits(gain_within(rounds), tolerant_gain(rounds), fmean(measured) if measured else math.nan)
+    measured = [figures for figures in rounds if not math.isnan(figures[1])]
+    gain, devsafety = map(fmean, zip(*measured, strict=True)) if measured else (math.nan, math.nan)
+    return merits(gain_within(rounds), tolerant_gain(rounds), devsafety, gain)

@@ -36,10 +36,10 @@ def tuned(scenario: str, method: str) -> dict[str, Any]:
     return _first(_found(*place) for place in _places(scenario, method))
 
 
-def source(scenario: str, method: str) -> Path:
-    """The file that ``tuned`` has its settings from: the user's own, or that of the package."""
+def source(scenario: str, method: str) -> tuple[Path, str]:
+    """The file that ``tuned`` has its settings from, the user's own or that of the package, and the method in it."""
     name, chosen = next((p for p in _places(scenario, method) if _found(*p) is not None), (scenario, method))
-    return user_file() if chosen in _read(user_file()).get(name, {}) else FILE
+    return user_file() if chosen in _read(user_file()).get(name, {}) else FILE, chosen
 
 
 def published(scenario: str, method: str) -> dict[str, Any]:

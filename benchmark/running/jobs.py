@@ -142,11 +142,11 @@ def _tuned(name: str, strategy: type[RoundStrategy], scenario: str) -> dict[str,
     Raises:
         ValueError: the method as it is now does not have them; the line names their file.
     """
-    values, file = tuned(scenario, name), source(scenario, name)
+    values, (file, chosen) = tuned(scenario, name), source(scenario, name)
     try:
         validated(strategy.SETTINGS, budget_of(strategy, scenario) | values, f"method {name}", str(file))
     except ValueError as error:
-        raise ValueError(f"{error}; take {name} out of this file of tuned settings, or delete the file") from None
+        raise ValueError(f"{error}; take {chosen} out of this file of tuned settings, or delete the file") from None
     return values
 
 

@@ -24,10 +24,7 @@ KINDS = {  # the ending of a file's name, and the function that draws it
 
 
 def write_all(records: Sequence[Record], results: Path) -> list[Path]:
-    """Draw every stream's plots into ``results/plots``; return their paths.
-
-    A plot for which a stream has no data is not made, and deleted where an earlier call made it.
-    """
+    """Draw every stream's plots into ``results/plots``, but those for which it has no data; return their paths."""
     written = []
     for scenario in sorted({r.scenario.title for r in records}):
         groups = named_groups([r for r in records if r.scenario.title == scenario])
@@ -39,8 +36,6 @@ def write_all(records: Sequence[Record], results: Path) -> list[Path]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replace_file(path, content)
                 written.append(path)
-            else:
-                path.unlink(missing_ok=True)
     return written
 
 

@@ -2,7 +2,7 @@
 
     python -m results.studies.photographs.order
 
-prints it. Compared are the means of runs with the usual settings, by Kendall's tau-b (Biometrika 30, 1938), with a
+prints it. Compared are the means of runs with the usual settings, by Kendall's tau-b (Biometrika 33, 1945), with a
 percentile bootstrap interval over runs. Reference methods stand apart in tables and are left out.
 """
 

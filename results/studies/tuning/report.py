@@ -3,7 +3,7 @@
     python -m results.studies.tuning.report
 
 prints it, from the searches in ``results/tuning`` that were made in both. Both try the same settings on the same tuning
-seeds, so their order can be compared, by Kendall's tau-b (Biometrika 30, 1938).
+seeds, so their order can be compared, by Kendall's tau-b (Biometrika 33, 1945).
 """
 
 from __future__ import annotations

@@ -80,11 +80,10 @@ def test_ink_turns_light_where_paper_turns_dark(tmp_path):
         assert "fill: #000000" not in text and "fill: black" not in text
 
 
-def test_a_stream_of_rounds_has_a_plot_of_them_and_leaves_none_behind(tmp_path):
+def test_a_stream_of_rounds_has_a_plot_of_them(tmp_path):
     assert "driving-rounds.svg" in drawn(TWO_ROUNDS, tmp_path)
     assert "mds, DevSafety (points): 0.0, −4.0" in (tmp_path / "plots/driving-rounds.svg").read_text()
-    drawn(EXAMPLE, tmp_path)
-    assert not (tmp_path / "plots/driving-rounds.svg").exists()
+    assert "driving-rounds.svg" not in drawn(EXAMPLE, tmp_path)
 
 
 def test_a_diverged_run_counts_in_plots_as_in_tables(tmp_path):

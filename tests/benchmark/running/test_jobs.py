@@ -54,6 +54,8 @@ def test_tuned_settings_that_a_method_does_not_have_are_told_with_their_file(com
         code, _, err = command(*RUN, "--seeds", "1")
         assert code == 2 and err.startswith(f"error: {tuned.user_file()}{told}"), err
         assert "take finetune out" in err and "--set" not in err and len(err.splitlines()) == 1
+        code, _, err = command(RUN[0], "--method", "finetune+ties", *RUN[3:])  # which starts from them
+        assert code == 2 and "take finetune out" in err and len(err.splitlines()) == 1
     assert command(*RUN, "--seeds", "1", "--set", "lr=1e-4")[0] == 2, "what stands there is wrong all the same"
 
 
