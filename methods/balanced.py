@@ -2,11 +2,12 @@
 
 A training leaves some protected classes with a gain and others with a loss, and the worst of them decides whether a
 round was strict. A bias on the logits moves accuracy from one class to another at no cost at inference; one on the
-target's logit trades its gain for the safety of all others.
+target's logit trades its gain for the safety of all others, or safety that is not needed for more gain.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
@@ -39,10 +40,15 @@ class BalancedSettings(Hyperparameters):
     average: bool = Field(False, description="take the mean of the weights over the second half of the steps")
     coefficient: float = Field(1.0, gt=0, le=1, description="how far to go from the old weights to the new ones")
     shares: tuple[float, ...] = Field(
-        (0.8, 0.85, 0.9, 0.95, 1.0),
+        (0.8, 0.85, 0.9, 0.95, 1.0, 1.025, 1.05, 1.075, 1.1, 1.125, 1.15, 1.175, 1.2),
         min_length=1,
-        description="of the target's images that the new model knows, the shares that candidates would still know if "
-        "the target's bias were the only one",
+        description="how many of the target's images candidates would know if the target's bias were the only one, for "
+        "each that the new model knows",
+    )
+    standard_errors: float = Field(
+        3.0,
+        ge=0,
+        description="by which every protected class must gain on held-out images where a share is above 1",
     )
 
 
@@ -85,8 +91,9 @@ class Balanced(WeightSpace):
     """Biases on the classes' logits that make the smallest change of a protected class as great as can be.
 
     They are fitted on held-out protected images, anew for each of several biases of the target: those models are
-    proposed, the one that gives up most of the target first. The biases are part of the classifier and stay for the
-    rounds to come.
+    proposed, the one that gives up most of the target first. The target's logit is raised only as far as every
+    protected class gains so much that chance does not explain it: the target has what others gain beyond need. The
+    biases are part of the classifier and stay for the rounds to come.
     """
 
     SETTINGS = BalancedSettings
@@ -150,13 +157,17 @@ class Balanced(WeightSpace):
 
         Where the target has fewer than ``FEWEST_TARGETS`` independent images, its own bias is 0. The other biases,
         fitted after it, change its share once more: a rival that had got worse is raised, and takes images of it.
+        Shares above 1 end with the first that costs too much.
         """
         label, independent = self.target, len(target.one_each().labels)
-        known = lead(target.logits, label)
-        known = known[known > 0].sort(descending=True).values
-        for share in self.settings.shares if independent >= FEWEST_TARGETS else (1.0,):
-            lowered = float(known[round(share * (len(known) - 1))]) if len(known) and share < 1 else 0.0
-            yield share, balanced(protected, label, -lowered)
+        leads = lead(target.logits, label).sort(descending=True).values
+        last = int((leads > 0).sum()) - 1  # of those that the model knows
+        for share in sorted(self.settings.shares) if independent >= FEWEST_TARGETS else (1.0,):
+            row = min(round(share * last), len(leads) - 1)
+            bias = balanced(protected, label, -float(leads[row]) if last >= 0 and share != 1 else 0.0)
+            if share > 1 and not surely_gained(protected, bias, self.settings.standard_errors):
+                return
+            yield share, bias
 
 
 def balanced(answers: Answers, target: int, target_bias: float) -> Tensor:
@@ -193,6 +204,21 @@ def balanced(answers: Answers, target: int, target_bias: float) -> Tensor:
     return bias if smallest[-1] >= smallest[0] else start
 
 
+def surely_gained(answers: Answers, bias: Tensor, standard_errors: float) -> bool:
+    """Whether every class gained with a bias (C,), by more than so many standard errors of its mean change.
+
+    The change of an image is that of ``Answers.changes``; of images that belong together the first counts, and of fewer
+    than ``FEWEST`` nothing is sure.
+    """
+    independent = answers.one_each()
+    changes = independent.changes(bias)
+    for label in independent.labels.unique():
+        own = changes[independent.labels == label]
+        if len(own) < FEWEST or float(own.mean()) <= standard_errors * float(own.std()) / math.sqrt(len(own)):
+            return False
+    return True
+
+
 def _probability(logits: Tensor, labels: Tensor) -> Tensor:
     return (SHARPNESS * logits).softmax(dim=1).gather(1, labels[:, None])[:, 0]
 
@@ -211,4 +237,4 @@ def lead(logits: Tensor, label: int) -> Tensor:
     return logits[:, label] - others.max(dim=1).values
 
 
-__all__ = ["Answers", "Balanced", "BalancedSettings", "balanced", "first_of_each", "lead"]
+__all__ = ["Answers", "Balanced", "BalancedSettings", "balanced", "first_of_each", "lead", "surely_gained"]

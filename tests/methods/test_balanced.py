@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 from torch import nn
 
 import methods
@@ -19,7 +20,7 @@ from benchmark.records.schema import BaseInfo
 from benchmark.running.rounds import Training
 from benchmark.running.rounds import develop as develop_run
 from benchmark.running.runner import Run
-from methods.balanced import Answers, Balanced, balanced, first_of_each
+from methods.balanced import Answers, Balanced, BalancedSettings, balanced, first_of_each
 from methods.checkpoints import checkpoint_bytes, load_checkpoint
 from methods.class_bias import add_class_bias
 from methods.clip import predict_logits
@@ -162,8 +163,49 @@ def test_candidates_give_up_the_target_first_and_worst_classes_last(toy_base, to
         seen.append((name, float((logits.argmax(1) == 5).float().mean())))
 
     strategy.propose(score)
-    assert [name for name, _ in seen] == [f"target share {share:g}" for share in plugin.settings.shares]
+    names = [f"target share {share:g}" for share in plugin.settings.shares]
+    assert [name for name, _ in seen] == names[: len(seen)] and len(seen) >= names.index("target share 1") + 1
     assert seen[0][1] <= seen[-1][1]
+
+
+def proposed(found: Answers, target: Answers, **changed) -> dict[float, torch.Tensor]:
+    """Shares and biases that the plugin proposes for held-out images."""
+    plugin = Balanced(BalancedSettings(**changed))
+    plugin.target = int(target.labels[0])
+    return dict(plugin.biases(target, found))
+
+
+def better(seed: int, gain: float) -> tuple[Answers, Answers]:
+    """Held-out images of three protected classes and of the target; the new model is surer of all of them."""
+    found, rng = answers(seed, 3, 400, 0.3), torch.Generator().manual_seed(seed)
+    found.logits[torch.arange(1200), found.labels] += gain
+    labels = torch.full((100,), 3)
+    logits = torch.randn(100, 4, generator=rng) + 2 * F.one_hot(labels, 4)
+    return found, Answers(logits, labels, torch.randn(100, 4, generator=rng), torch.arange(100))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_target_is_raised_as_far_as_every_class_surely_gains(seed):
+    found, target = better(seed, 0.6)
+    biases = proposed(found, target)
+    assert 1 < max(biases) < 1.2, "some of the gain is spent, and not more"
+    known = [int(target.right(torch.eye(4)[3] * bias[3]).sum()) for bias in biases.values()]
+    before = known[list(biases).index(1.0)]
+    assert known == sorted(known)
+    assert known == pytest.approx([share * before for share in biases], abs=1.5)
+    all_of_them = proposed(found, target, standard_errors=0.0)
+    assert len(all_of_them) > len(biases)
+    for share, bias in all_of_them.items():
+        changes = found.changes(bias).double()
+        t = min(ttest_1samp(changes[found.labels == k], 0).statistic for k in range(3))
+        assert share <= 1 or (t > 3) == (share in biases)
+
+
+def test_nothing_is_raised_where_a_class_did_not_surely_gain():
+    assert max(proposed(*better(0, 0.0))) == 1
+    found, target = better(0, 0.6)
+    twice = found._replace(units=torch.arange(1200) // 20)  # twenty independent images of each class
+    assert max(proposed(twice, target)) == 1
 
 
 def test_of_a_target_of_few_independent_images_nothing_is_given_up(toy_base, toy_stream):
@@ -199,7 +241,7 @@ def test_a_run_biases_the_trained_weights_once_and_changes_nothing_else(name, to
     (weights,), kept = trained, developed.model.state_dict()
     assert all(torch.equal(kept[key], value) for key, value in weights.items() if key != "class_bias")
     assert developed.selection.selected.startswith("target share")
-    assert len(developed.selection.checkpoints) == len(run.settings.shares)
+    assert len(developed.selection.checkpoints) >= run.settings.shares.index(1.0) + 1
 
 
 @pytest.mark.parametrize("name", ["replay+balanced", "replay+certified", "selective"])
