@@ -2,7 +2,7 @@
 
     python -m results.studies.photographs.order
 
-prints it. Compared are the means of runs with the usual settings, by Kendall's tau-b (Biometrika 33, 1945), with a
+prints it. Compared are the means of the tables' usual rows, by Kendall's tau-b (Biometrika 33, 1945), with a
 percentile bootstrap interval over runs. Reference methods stand apart in tables and are left out.
 """
 
@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from benchmark.leaderboard.families import family
+from benchmark.leaderboard.entries import entries
 from benchmark.output.tables import markdown_table
 from benchmark.records import files
 from benchmark.records.schema import Record
-from results.studies.usual import usual_settings
 
 RESULTS = Path(__file__).parents[2]
 RENDERED, PEDESTRIANS, ROUNDS = "driving-foggy-full", "gtsrb-pedestrians", "gtsrb-rounds"
@@ -52,11 +51,11 @@ def measured(scenario: str) -> pd.DataFrame:
     """A row for each run: method, seed, and what ``MEASURES`` names, as shares."""
     folder = RESULTS if scenario == RENDERED else RESULTS / "photographs"
     records = [record for record in files.read_all(folder) if record.scenario.name == scenario]
-    usual = {name: usual_settings(scenario, name) for name in {record.method.name for record in records}}
     rows = [
-        (record.method.name, record.seed, *figures(record))
-        for record in records
-        if record.method.settings == usual[record.method.name] and family(record.method.name) != "reference"
+        (entry.method, record.seed, *figures(record))
+        for entry in entries(records)
+        if not (entry.variant or entry.reference)
+        for record in entry.runs
     ]
     return pd.DataFrame(rows, columns=["method", "seed", *MEASURES])
 
