@@ -161,13 +161,16 @@ class Balanced(WeightSpace):
         """
         label, independent = self.target, len(target.one_each().labels)
         leads = lead(target.logits, label).sort(descending=True).values
-        last = int((leads > 0).sum()) - 1  # of those that the model knows
+        last = highest = int((leads > 0).sum()) - 1  # row of the least sure one that the model knows
         for share in sorted(self.settings.shares) if independent >= FEWEST_TARGETS else (1.0,):
-            row = min(round(share * last), len(leads) - 1)
-            bias = balanced(protected, label, -float(leads[row]) if last >= 0 and share != 1 else 0.0)
-            if share > 1 and not surely_gained(protected, bias, self.settings.standard_errors):
-                return
-            yield share, bias
+            if share <= 1:
+                lowered = float(leads[round(share * last)]) if last >= 0 and share < 1 else 0.0
+                yield share, balanced(protected, label, -lowered)
+            elif last >= 0 and highest < (row := round(share * last)) < len(leads):
+                bias, highest = balanced(protected, label, -float(leads[row])), row
+                if not surely_gained(protected, bias, self.settings.standard_errors):
+                    return
+                yield share, bias
 
 
 def balanced(answers: Answers, target: int, target_bias: float) -> Tensor:

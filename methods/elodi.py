@@ -59,14 +59,9 @@ class ELODI(RoundStrategy):
         return [steps * (member + 1) // s.members for member in range(s.members)]
 
     @property
-    def trains_candidate(self) -> bool:
-        """Not while it trains a member."""
-        return not 0 < len(self.losses) <= self.ends[-1]
-
-    @property
-    def proposes(self) -> bool:
-        """Also while what is trained is no candidate."""
-        return super().proposes or not self.trains_candidate
+    def first_steps(self) -> int:
+        """Those of the members."""
+        return self.ends[-1]
 
     def prepare_round(self) -> None:
         """Keep the old weights; there are no members yet."""

@@ -27,10 +27,16 @@ class MovingAverage(nn.Module):
 
     @torch.no_grad()
     def update(self, index: Tensor, new: Tensor) -> Tensor:
-        """Fold ``new`` (n,) into the entries ``index`` (n,), distinct within a call, and return them, (n,)."""
+        """Fold ``new`` (n,) into the entries ``index`` (n,), and return them, (n,).
+
+        Of an entry that is met twice in a call, as by a batch in which one pass over the images ends and the next
+        begins, both are returned and the last is kept.
+        """
         old = self.value[index].to(new.dtype)
         mixed = torch.where(self.seen[index], old + self.gamma * (new - old), new)
-        self.value[index] = mixed.to(self.value.dtype)
+        order = torch.arange(len(index), device=index.device)
+        last = torch.zeros_like(self.value, dtype=torch.long).scatter_reduce(0, index, order, "amax")[index]
+        self.value[index] = mixed[last].to(self.value.dtype)  # else a GPU would keep either
         self.seen[index] = True
         return mixed
 

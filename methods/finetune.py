@@ -154,7 +154,9 @@ class LinearProbe(PartStrategy):
 class LPFTSettings(LinearProbeSettings):
     """Hyper-parameters of LP-FT."""
 
-    GRID: ClassVar[dict[str, tuple[Any, ...]]] = LinearProbeSettings.GRID | Settings.GRID | {"probe_lr": (3e-3, 3e-2)}
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = (
+        LinearProbeSettings.GRID | Settings.GRID | {"probe_lr": LinearProbeSettings.GRID["lr"]}
+    )
 
     lr: float = Field(3e-5, ge=0, le=1, description="peak learning rate of AdamW, of the fine-tuning")
     probe_lr: float = Field(3e-2, ge=0, le=1, description="peak learning rate of AdamW, of the linear probe")
@@ -166,7 +168,7 @@ class LPFT(LinearProbe):
 
     The first ``first_share`` of the steps are those of ``LinearProbe``; then all weights are trained from there, by the
     same loss. Each phase has an optimizer, a learning rate, a warm-up and a decay of its own; both cost the budget of
-    any method.
+    any method. No point of the first phase is a candidate.
 
     Differences from the paper, made knowingly:
 
@@ -175,25 +177,26 @@ class LPFT(LinearProbe):
     * The probe is trained for a given number of steps, by AdamW, whether or not it has converged.
     """
 
+    VERSION = 2
     SETTINGS = LPFTSettings
     settings: LPFTSettings
 
     @property
-    def probe_steps(self) -> int:
-        """Steps of the first phase."""
+    def first_steps(self) -> int:
+        """Those of the probe."""
         return int(self.settings.first_share * self.settings.steps)
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """As any method, with an optimizer for the first phase alone."""
         super().check_model_and_optimizer(**kwargs)
-        self.start_optimizer(self.settings.probe_lr, self.probe_steps)
+        self.start_optimizer(self.settings.probe_lr, self.first_steps)
 
     def _before_training_iteration(self, **kwargs: Any) -> None:
         super()._before_training_iteration(**kwargs)
-        if len(self.losses) == self.probe_steps:
+        if len(self.losses) == self.first_steps:
             self.unfreeze()
             self.model.train()
-            self.start_optimizer(self.settings.lr, self.settings.steps - self.probe_steps)
+            self.start_optimizer(self.settings.lr, self.settings.steps - self.first_steps)
 
 
 class BitFit(PartStrategy):

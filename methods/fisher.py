@@ -43,7 +43,7 @@ def fisher_information(
 
     Returns:
         By parameter name a tensor >= 0 of the parameter's shape, on its device; 0 where the output does not depend on
-        it. Frozen parameters are left out.
+        it. Frozen parameters are left out, so nothing is returned where all of them are.
     """
     if len(images) > max_samples:
         rows = balanced_rows(torch.zeros(len(images)) if labels is None else labels, max_samples, seed)
@@ -70,10 +70,10 @@ def image_gradients(model: nn.Module, images: Tensor, objective: Objective) -> I
     a data-dependent branch in it); it also never holds more than one image's gradients. On several devices each rank
     does its share of the images: ``add_up`` makes the sums whole.
     """
-    was_training = model.training
+    if not (parameters := [p for p in model.parameters() if p.requires_grad]):
+        return
+    was_training, device = model.training, parameters[0].device
     model.eval()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    device = next(model.parameters()).device
     encoded = Encoded(model)  # the graph of the prompts serves all images
     for row in share(len(images)):
         image = images[row : row + 1].to(device)

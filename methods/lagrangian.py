@@ -49,7 +49,7 @@ class PrimalDualSettings(ContrastiveSettings, ConstraintSettings):
 class AugmentedLagrangianSettings(PrimalDualSettings, PenaltySettings):
     """Hyper-parameters of the augmented Lagrangian method."""
 
-    GRID: ClassVar[dict[str, tuple[Any, ...]]] = PrimalDualSettings.GRID
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = PrimalDualSettings.GRID | {"beta": (30.0, 100.0, 300.0, 600.0)}
 
     beta: float = Field(600.0, gt=0, description="penalty weight; the penalty coefficient c is beta * tau")
 

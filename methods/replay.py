@@ -23,9 +23,15 @@ class ReplaySettings(Settings):
 
 
 class DERppSettings(ReplaySettings):
-    """Hyper-parameters of DER++; the authors search alpha and beta per data set, mostly in 0.1 to 0.5 and 0.5 to 1."""
+    """Hyper-parameters of DER++; the authors search alpha and beta per data set, mostly in 0.1 to 0.5 and 0.5 to 1.
 
-    GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {"alpha": (0.1, 0.2, 0.5), "beta": (0.5, 1.0)}
+    The grid goes on to greater ones: on similarity / tau those keep little of the old model.
+    """
+
+    GRID: ClassVar[dict[str, tuple[Any, ...]]] = Settings.GRID | {
+        "alpha": (0.1, 0.5, 2.0, 5.0),
+        "beta": (0.5, 1.0, 2.0),
+    }
 
     alpha: float = Field(0.1, ge=0, description="weight of the distance to the old model's logits")
     beta: float = Field(0.5, ge=0, description="weight of the cross-entropy on protected images")

@@ -75,8 +75,9 @@ class Selective(Replay):
 
     Candidates are thresholds, the highest first. Those are proposed that held-out images certify, class by class, to
     lose no more than the margin (``methods.certificate``); protected classes can only lose, so that no margin of 0 is
-    ever certified. Where none is, the old model answers alone. As for ``certified``, the level is that of a stream's
-    first round.
+    ever certified, and a margin m only by log(alpha) / log(1 - m) images of every class: some 600 at the defaults, so
+    of 2,400 protected ones. Where none is, the old model answers alone. As for ``certified``, the level is that of a
+    stream's first round.
     """
 
     SETTINGS = SelectiveSettings

@@ -9,8 +9,9 @@ The exact hinge penalty, smoothed over a width mu so that it has a gradient ever
 after version 2 of the algorithm SONEX in the book on compositional optimization by T. Yang, an author of the paper
 (chapter 5.3, algorithm 17), the version that has the paper's rate, eps^-5. The same images give both h_k of the
 estimator MSVR, so that their difference is what the last step did to the class. Where a step shows B of K classes,
-gamma' = (K - B) / (B (1 - gamma)) + 1 - gamma, as in the book's analysis (lemma 5.12): the difference then stands for
-all the steps since the class was last seen.
+gamma' = (K - B) / (B (1 - gamma)) + 1 - gamma, as in the book's analysis (lemma 5.12), where classes are drawn
+independently: the difference stands for the steps since the class was last seen. Of a loss that drifts evenly u_k is
+then ahead where B is far below K, as classes come in shuffled order here; where every step shows all it is exact.
 
 Differences, made knowingly:
 

@@ -168,6 +168,8 @@ def magmax(vectors: Sequence[State]) -> State:
 
 def mean_one(importance: Mapping[str, Tensor]) -> State:
     """``importance`` divided by the mean of all its entries; zeros where all are zero."""
+    if not importance:
+        return {}
     total = torch.stack([value.sum() for value in importance.values()]).sum()
     mean = total / sum(value.numel() for value in importance.values())
     return {key: torch.where(mean > 0, value / mean, 0.0) for key, value in importance.items()}

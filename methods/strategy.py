@@ -157,14 +157,22 @@ class RoundStrategy(SupervisedTemplate):
         return [p for p in self.model.parameters() if p.requires_grad]
 
     @property
+    def first_steps(self) -> int:
+        """Steps at the start of a round that do not train the new model yet but, for example, its teacher."""
+        return 0
+
+    @property
     def trains_candidate(self) -> bool:
-        """Whether the weights after the last step are the new model's, and not, for example, those of its teacher."""
-        return True
+        """Whether the weights after the last step are the new model's, and not those of the ``first_steps``."""
+        return not 0 < len(self.losses) <= self.first_steps
 
     @property
     def proposes(self) -> bool:
-        """Whether ``propose`` offers models after the round, in place of the points along its training."""
-        return self.weight_space is not None
+        """Whether ``propose`` offers models after the round, in place of the points along its training.
+
+        Also while what is trained is no candidate: such points are passed over.
+        """
+        return self.weight_space is not None or not self.trains_candidate
 
     def propose(self, score: Score) -> None:
         """Put one candidate after the other into the model and call ``score`` on each; the best one is kept.

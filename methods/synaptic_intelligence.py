@@ -46,7 +46,7 @@ class SI(L2SP):
       the noise of batches, which a step follows, omega is greater than what the loss really falls by.
     * xi is far below the authors' 0.1 and 0.001, at the size of Delta^2 after some tens of AdamW's steps: were it
       greater, Omega would be omega alone.
-    * c = strength / 2 is far above that of the authors' runs on images, 0.1 and less: way, loss and xi are others, so
+    * c = strength / 2 is far above that of the authors' runs on images, 1 and less: way, loss and xi are others, so
       Omega has another scale.
     * No sum over earlier tasks is kept: the protected data of a round covers all that must be kept.
     * The learning rate's schedule goes on over both parts, so the way is gone while it rises.

@@ -44,7 +44,7 @@ class ZSCL(Remembering):
       so that what the model was never asked is kept as well.
     * The teacher is the model before the round, which is to be kept; theirs is the pretrained one.
     * Both towers are in s_ij of the new model, as the texts are also its classifier. In their code the texts of the new
-      s_ij are the teacher's, so that nothing but the average holds the text tower.
+      s_ij are the teacher's, so that of the distillation nothing holds the text tower.
     * Their scripts also have a label smoothing of 0.2, as for plain fine-tuning, and the squared distance to the old
       weights, which is ``l2-sp`` here.
 

@@ -208,6 +208,44 @@ def test_nothing_is_raised_where_a_class_did_not_surely_gain():
     assert max(proposed(twice, target)) == 1
 
 
+@pytest.mark.parametrize(("known", "of"), [(40, 40), (15, 20), (0, 20), (22, 24)])
+def test_a_raised_target_is_never_lowered_and_no_model_comes_twice(known, of):
+    found, _ = better(0, 3.0)
+    leads = torch.cat([torch.arange(1.0, 1 + known), -torch.arange(1.0, 1 + of - known)])
+    logits = F.one_hot(labels := torch.full((of,), 3), 4) * leads[:, None]
+    biases = proposed(found, Answers(logits, labels, logits, torch.arange(of)))
+    raised = [float(bias[3]) for share, bias in biases.items() if share > 1]
+    assert not [bias for bias in raised if bias <= 0] and raised == sorted(set(raised))
+    assert bool(raised) == (0 < known < of)
+
+
+def test_weights_are_averaged_over_the_second_half_and_taken_part_of_the_way(toy_base, toy_stream):
+    states = []
+
+    class Watch:
+        def after_training_iteration(self, strategy, **kwargs):
+            states.append(snapshot(strategy.model))
+
+    method = methods.load("replay+balanced")
+    settings = method.SETTINGS(steps=6, lr=3e-4, average=True, coefficient=0.7)
+    strategy = method(model=copy.deepcopy(toy_base), settings=settings, plugins=[Watch()])
+    given = toy_stream.experiences(0, settings.held_out)
+    strategy.protect(given.protected)
+    strategy.hold_out(*given.held_out)
+    strategy.train(given.train, eval_streams=[])
+    plugin = strategy.weight_space
+    for name, old in plugin.old.items():
+        mean = torch.stack([state[name].double() for state in states[3:]]).mean(dim=0)
+        torch.testing.assert_close(plugin.new[name].double(), 0.3 * old.double() + 0.7 * mean, rtol=1e-5, atol=1e-6)
+
+
+def test_biases_are_added_to_those_of_earlier_rounds(toy_base, toy_stream):
+    plugin = develop("replay+balanced", toy_base, toy_stream, steps=1).weight_space
+    plugin.new["class_bias"] = torch.arange(6.0)
+    _, state = plugin.candidate(1.0, torch.full((6,), 0.5))
+    assert state["class_bias"].tolist() == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5]
+
+
 def test_of_a_target_of_few_independent_images_nothing_is_given_up(toy_base, toy_stream):
     """Three of its twelve tracks are held out, of 15 images."""
     data = toy_stream.data[0]

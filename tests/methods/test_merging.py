@@ -287,3 +287,11 @@ def test_each_plugin_goes_with_each_method_that_trains(name):
     for trainer in ("finetune", "joint", "mds", "rm", "wccl"):
         strategy = methods.load(f"{trainer}+{name}")
         assert strategy.SETTINGS().steps and strategy.SETTINGS.GRID.keys() <= strategy.SETTINGS.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", ["fisher-merge", "bcwi"])
+def test_after_a_training_of_no_weight_of_the_model_the_merge_is_the_old_one(name, toy_base, toy_stream):
+    """Fisher information is of weights that are trained, and target-bias trains none."""
+    strategy = develop(f"target-bias+{name}", toy_base, toy_stream, steps=3)
+    old, kept = toy_base.state_dict(), strategy.model.state_dict()
+    assert all(torch.equal(kept[key], value) for key, value in old.items())

@@ -13,6 +13,7 @@ import methods
 from benchmark.records.schema import BaseInfo
 from benchmark.running import rounds
 from benchmark.running.runner import Run
+from benchmark.running.selection import Selection
 from methods.clip import predict_logits
 from methods.mds import MDS, MDSSettings
 from methods.objectives import class_losses
@@ -108,6 +109,17 @@ def test_mds_without_a_penalty_forgets_more(toy_stream, toy_base):
 def test_steps_are_counted_and_losses_kept(toy_stream, toy_base):
     strategy = develop("mds", toy_base, toy_stream, steps=7)
     assert len(strategy.losses) == 7 and all(torch.isfinite(loss) for loss in strategy.losses)
+
+
+@pytest.mark.parametrize("name", ["rcat", "rcat-adv", "mpt", "lp-ft"])
+@pytest.mark.parametrize(("share", "points"), [(0.5, [6, 8]), (0.9, [8]), (0.0, [2, 4, 6, 8])])
+def test_what_is_trained_before_the_new_model_is_no_candidate(name, share, points, toy_stream, toy_base):
+    val, settings = toy_stream.data[0].val, methods.load(name).SETTINGS(steps=8, batch_size=12, first_share=share)
+    selection = Selection(val, torch.zeros_like(val.labels), toy_stream.rounds[0], toy_stream.classes, steps=8)
+    strategy = methods.load(name)(model=copy.deepcopy(toy_base), settings=settings, plugins=[selection])
+    strategy.protect(toy_stream.protected[0])
+    strategy.train(toy_stream.train[0], eval_streams=[])
+    assert [point.step for point in selection.checkpoints] == points and selection.diverged_at is None
 
 
 def test_learning_rate_rises_and_falls_to_zero(toy_stream, toy_base):
