@@ -70,15 +70,15 @@ def entries(records: Iterable[Record]) -> list[Entry]:
 
 
 def _of_stream(rows: Sequence[list[Record]]) -> Iterator[Entry]:
-    data = _most_common((_data(runs[0]), len(runs)) for runs in rows)
-    usual_seeds = _most_common(({"seeds": _seeds(runs)}, 1) for runs in rows if _data(runs[0]) == data)["seeds"]
+    data = _most_common((_data(runs[0]), len(runs), _made(runs)) for runs in rows)
+    usual_seeds = _most_common(({"seeds": _seeds(runs)}, 1, "") for runs in rows if _data(runs[0]) == data)["seeds"]
     by_method: defaultdict[str, list[list[Record]]] = defaultdict(list)
     for runs in rows:
         by_method[runs[0].method.name].append(runs)
     for variants in by_method.values():
         alike = [runs for runs in variants if _data(runs[0]) == data] or variants
         chosen = [runs for runs in alike if _is_tuned(runs[0])] or alike
-        usual = data | _most_common((_development(runs[0]), len(runs)) for runs in chosen)
+        usual = data | _most_common((_development(runs[0]), len(runs), _made(runs)) for runs in chosen)
         for runs in variants:
             own = _data(runs[0]) | _development(runs[0])
             unlike = [word for word in own if canonical(own[word]) != canonical(usual[word])]
@@ -139,6 +139,11 @@ def _by_seed(runs: list[Record]) -> list[Record]:
     return sorted(runs, key=lambda run: (run.seed, "" if unique else run.run_id))
 
 
+def _made(runs: Sequence[Record]) -> str:
+    """When the last of them was."""
+    return max(run.created for run in runs)
+
+
 def _seeds(runs: Sequence[Record]) -> list[int]:
     return sorted({run.seed for run in runs})
 
@@ -163,12 +168,17 @@ def _difference(own: Any, usual: Any) -> str:
     return " ".join([*words, last[:8]])  # of a hash, the first digits will do
 
 
-def _most_common(variants: Iterable[tuple[dict[str, Any], int]]) -> dict[str, Any]:
-    """The most frequent of ``variants``, each with a number of times; ties go to the greatest first entry."""
+def _most_common(variants: Iterable[tuple[dict[str, Any], int, str]]) -> dict[str, Any]:
+    """The most frequent of ``variants``, each with a number of times and the date of the last.
+
+    Ties go to the greatest first entry, a version, then to the variant that was made last.
+    """
     found: dict[str, dict[str, Any]] = {}
     times: Counter[str] = Counter()
-    for variant, number in variants:
+    made: dict[str, str] = {}
+    for variant, number, date in variants:
         key = canonical(variant)
         found[key] = variant
         times[key] += number
-    return found[max(found, key=lambda key: (times[key], next(iter(found[key].values())), key))]
+        made[key] = max(made.get(key, ""), date)
+    return found[max(found, key=lambda key: (times[key], next(iter(found[key].values())), made[key], key))]

@@ -187,6 +187,22 @@ def test_between_equals_the_newest_version_is_usual() -> None:
     assert notes == {10: "", 2: "other method version: 2", 9: "other method version: 9"}
 
 
+@pytest.mark.parametrize("newest", [0.1, 0.2, 0.3])
+def test_between_equals_of_a_version_the_settings_of_the_newest_run_are_usual(newest: float) -> None:
+    runs = [
+        record(
+            "mds",
+            0,
+            (10, 0, 0),
+            as_method={"settings": {"lr": lr}},
+            created=f"2026-01-0{1 + (lr == newest)}T00:00:00+00:00",
+        )
+        for lr in (0.1, 0.2, 0.3)
+    ]
+    notes = {lr: "" if lr == newest else f"other settings: lr={lr}" for lr in (0.1, 0.2, 0.3)}
+    assert set(table(runs)["variant"]) == set(notes.values())
+
+
 def test_two_runs_of_one_seed_are_noted() -> None:
     other_data = record("mds", 3, (10, 0, 0), scenario={"training_fingerprint": "else"})
     found = row(table([record("mds", 3, (10, 0, 0)), record("mds", 4, (10, 0, 0)), other_data]), "mds")
