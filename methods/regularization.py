@@ -158,6 +158,7 @@ class OnlineEWC(EWC):
     measured at the old ones.
     """
 
+    SEARCHED_AS = "ewc"
     SETTINGS = OnlineEWCSettings
     settings: OnlineEWCSettings
 

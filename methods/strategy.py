@@ -77,6 +77,7 @@ class RoundStrategy(SupervisedTemplate):
     settings: Settings  # a subclass with settings of its own says so: settings: ItsSettings
     VERSION = 1  # raised whenever a method's numbers can change
     CODE = ""  # a further mark that tells versions of other people's methods apart; set where they are loaded
+    SEARCHED_AS = ""  # a method that it is in a first round, so that a search makes the same trials
     WEIGHT_SPACE: type[Any] | None = None  # a methods.weight_space.WeightSpace that acts after each round
     uses_protected = True
     holds_out = False  # whether it needs images that no step saw; it then has the setting ``held_out``

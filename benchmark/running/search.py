@@ -107,7 +107,7 @@ class Search:
         self.tunings: dict[str, Tuning] = {}
         for name in names:
             first = run_of(name, self.seeds[0])
-            self.wanted[name] = candidates(_with(first, {}).settings, budget, name)
+            self.wanted[name] = candidates(_with(first, {}).settings, budget, first.strategy.SEARCHED_AS or name)
             self.tunings[name] = _started(first, self.seeds, results)
         _check_places(results, list(self.tunings.values()))
         self._outcomes: dict[Cell, dict[int, tuple[Outcome, ...]]] = {}

@@ -105,6 +105,19 @@ def test_a_search_keeps_every_trial_and_goes_on_where_it_was(toy_base, tmp_path)
     assert tuning.collect(tmp_path) == {"toy": {"quickly": second.chosen.settings}}
 
 
+def test_a_method_that_is_another_in_a_first_round_is_searched_as_that(toy_base, tmp_path):
+    class Alike(Quickly):
+        """The same, by another name."""
+
+        SEARCHED_AS = "quickly"
+
+    alike = [dataclasses.replace(run, method="alike", strategy=Alike) for run in runs(toy_base)]
+    trials = {s.method: s.trials for s in (search(runs(toy_base), 3, tmp_path), search(alike, 3, tmp_path))}
+    assert trials["alike"] == trials["quickly"]
+    other = [dataclasses.replace(run, method="other") for run in runs(toy_base)]
+    assert [t.settings for t in search(other, 3, tmp_path).trials] != [t.settings for t in trials["quickly"]]
+
+
 def test_an_interrupted_search_loses_one_trial_at_most(toy_base, tmp_path, monkeypatch):
     trainings = []
     prepare = Quickly.prepare_round
