@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from methods.batches import ImagePool
@@ -50,6 +50,13 @@ class BalancedSettings(Hyperparameters):
         ge=0,
         description="by which every protected class must gain on held-out images where a share is above 1",
     )
+
+    @field_validator("shares")
+    @classmethod
+    def _above_0(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < share < math.inf for share in shares):
+            raise ValueError("shares must be above 0")
+        return shares
 
 
 class Answers(NamedTuple):

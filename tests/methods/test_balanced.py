@@ -219,6 +219,13 @@ def test_a_raised_target_is_never_lowered_and_no_model_comes_twice(known, of):
     assert bool(raised) == (0 < known < of)
 
 
+@pytest.mark.parametrize("name", ["mds-strict", "replay+balanced", "replay+certified"])
+@pytest.mark.parametrize("share", [-0.5, 0.0, float("nan"), float("inf")])
+def test_a_share_that_means_nothing_is_refused(name, share):
+    with pytest.raises(ValueError, match=r"above 0|finite number"):
+        methods.load(name).SETTINGS(shares=(share, 1.0))
+
+
 def test_weights_are_averaged_over_the_second_half_and_taken_part_of_the_way(toy_base, toy_stream):
     states = []
 

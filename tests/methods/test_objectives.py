@@ -103,3 +103,11 @@ def test_averages_scale_the_contrastive_gradient():
     means = torch.tensor([2.0, 4.0], requires_grad=True)
     global_contrastive(means, torch.tensor([1.0, 8.0]), temperature=0.1).backward()
     assert means.grad.tolist() == pytest.approx([0.1 / 1 / 2, 0.1 / 8 / 2])
+
+
+def test_of_an_entry_that_is_met_twice_the_last_value_is_kept():
+    average = MovingAverage(3, gamma=0.5)
+    average.update(torch.tensor([0, 1, 2]), torch.tensor([1.0, 2.0, 3.0]))
+    mixed = average.update(torch.tensor([1, 0, 1]), torch.tensor([4.0, 5.0, 6.0]))
+    assert mixed.tolist() == [3.0, 3.0, 4.0], "each by what was there before"
+    assert average.value.tolist() == [3.0, 4.0, 3.0]
